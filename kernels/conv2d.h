@@ -1,0 +1,53 @@
+#pragma once
+
+#include "attune/kernels/conv2d_shape.h"
+#include "attune/kernels/device.h"
+
+namespace attune::kernels {
+
+/// What a convolution does to each output element before storing it, in this order:
+///
+///     v = conv + bias[channel] + residual[element];   if (relu) v = max(v, 0);
+///     if (mask) v = mask[element] > 0 ? v : 0;
+///
+/// Null pointers leave their step out. `residual` and `mask` have the output's shape; `residual`
+/// may be the output itself, which is how a gradient is accumulated. `mask` is the output of a ReLU
+/// whose gradient is being computed.
+template <typename T>
+struct Conv2dEpilogue {
+  const T* bias = nullptr;
+  const T* residual = nullptr;
+  bool relu = false;
+  const T* mask = nullptr;
+};
+
+/// y [N,P,Q,K] = epilogue(conv(x [N,H,W,C], w [K,R,S,C/groups])):
+///
+///     conv[n,p,q,k] = sum over r,s,c of x[n, p*stride_h - pad_h + r*dilation_h, ..., c] w[k,r,s,c]
+///
+/// `y` overlaps none of the inputs except, if at all, `epilogue.residual`.
+template <typename T>
+void conv2d_forward(Device device, T* y, const T* x, const T* w, const Conv2dShape& shape,
+                    const Conv2dEpilogue<T>& epilogue = {});
+
+/// dx [N,H,W,C] = epilogue(conv^T(dy [N,P,Q,K], w)): the adjoint of conv2d_forward in x. Input
+/// pixels that no output reads get the epilogue of zero. This is also the forward pass of a
+/// transposed convolution, whose own gradients are conv2d_forward and conv2d_backward_weight with
+/// x and dy exchanged.
+template <typename T>
+void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+                           const Conv2dEpilogue<T>& epilogue = {});
+
+/// dw [K,R,S,C/groups] = the adjoint of conv2d_forward in w, applied to dy; added to what dw holds
+/// if `accumulate`, else overwriting it.
+template <typename T>
+void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const Conv2dShape& shape,
+                            bool accumulate = false);
+
+/// db [channels] = sum of dy [pixels, channels] over the pixels; added to what db holds if
+/// `accumulate`, else overwriting it.
+template <typename T>
+void conv2d_backward_bias(Device device, T* db, const T* dy, std::int64_t pixels,
+                          std::int64_t channels, bool accumulate = false);
+
+}  // namespace attune::kernels

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "attune/kernels/device.h"
+
+namespace attune::kernels {
+
+/// Settings of one SGD update, as PyTorch defines them.
+struct SgdSettings {
+  double lr = 0, momentum = 0, dampening = 0, weight_decay = 0;
+  bool nesterov = false;
+  bool first_step = false;  ///< the velocity starts as the gradient itself, without dampening
+};
+
+/// g = grad + weight_decay * w;  v = momentum * v + (1 - dampening) * g (first step: v = g);
+/// w -= lr * (nesterov ? g + momentum * v : v). `velocity` may be null if momentum is 0 (then v = g).
+template <typename T>
+void sgd_step(Device device, T* w, T* velocity, const T* grad, std::int64_t count,
+              const SgdSettings& settings);
+
+/// Settings of one Adam update. `step` counts from 1.
+struct AdamSettings {
+  double lr = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool decoupled = false;  ///< AdamW: w shrinks by lr * weight_decay, outside the moments
+  std::int64_t step = 1;
+};
+
+/// Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) and AdamW (Loshchilov and Hutter,
+/// arXiv 1711.05101, algorithm 2). `m` and `v` are the first and second moments.
+template <typename T>
+void adam_step(Device device, T* w, T* m, T* v, const T* grad, std::int64_t count,
+               const AdamSettings& settings);
+
+/// average = decay * average + (1 - decay) * w.
+template <typename T>
+void ema_step(Device device, T* average, const T* w, std::int64_t count, double decay);
+
+}  // namespace attune::kernels
