@@ -36,6 +36,8 @@ struct AutogradMeta {
   const Device device;
   bool requires_grad = false;
   bool retain_grad = false;
+  /// The tensor was a parameter and has been replaced.
+  bool retired = false;
   /// The node that computed the tensor; null for a leaf.
   std::shared_ptr<Node> producer;
   /// Of a leaf: the accumulated gradient. Otherwise it fills during backward and is then dropped.
