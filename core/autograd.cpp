@@ -103,14 +103,21 @@ Node::~Node() {
   }
 }
 
-void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs) {
+bool any_requires_grad(const std::vector<const Tensor*>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const Tensor* tensor) { return tensor->requires_grad(); });
+}
+
+void connect(const std::shared_ptr<Node>& node, Tensor& output,
+             const std::vector<const Tensor*>& inputs) {
   for (const Tensor* input : inputs) {
-    const bool needed = input->defined() && input->requires_grad();
-    node.inputs_.push_back(needed ? input->autograd_meta() : nullptr);
+    node->inputs_.push_back(input->requires_grad() ? input->autograd_meta() : nullptr);
   }
-  node.output_shape_ = output.shape();
-  output.set_autograd_meta(std::make_shared<AutogradMeta>(output));
-  output.autograd_meta()->requires_grad = true;
+  node->output_shape_ = output.shape();
+  auto meta = std::make_shared<AutogradMeta>(output);
+  meta->requires_grad = true;
+  meta->producer = node;
+  output.set_autograd_meta(std::move(meta));
 }
 
 // ---- Gradients of inputs ----

@@ -138,7 +138,8 @@ class Node {
 
  private:
   friend class BackwardPass;
-  friend void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs);
+  friend void connect(const std::shared_ptr<Node>& node, Tensor& output,
+                      const std::vector<const Tensor*>& inputs);
   void release();
 
   const char* name_;
@@ -178,22 +179,34 @@ class LabelScope {
   std::string before_;
 };
 
-/// Hangs `node` between `output` and `inputs`. Operations call record() instead.
-void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs);
+/// Whether any of the defined tensors requires a gradient.
+bool any_requires_grad(const std::vector<const Tensor*>& tensors);
+
+/// Hangs `node` between `inputs` and `output`. Operations call record() instead.
+void connect(const std::shared_ptr<Node>& node, Tensor& output,
+             const std::vector<const Tensor*>& inputs);
+
+/// Records that `output` was computed from `inputs` by a node constructed from `arguments`; see
+/// record().
+template <typename NodeType, typename... Arguments>
+std::shared_ptr<NodeType> record_as(Tensor& output, const std::vector<const Tensor*>& inputs,
+                                    Arguments&&... arguments) {
+  if (!grad_enabled() || !any_requires_grad(inputs)) return nullptr;
+  auto node = std::make_shared<NodeType>(std::forward<Arguments>(arguments)...);
+  connect(node, output, inputs);
+  return node;
+}
 
 /// Records that `output` was computed from `inputs`, and returns the node, so that it can save what
 /// its backward needs; null if gradients are off or no input needs one:
 ///
 ///     if (auto node = record<ExpBackward>(y, x)) node->y = node->save(y);
 ///
-/// Undefined inputs are allowed and need no gradient.
+/// Undefined inputs are allowed and need no gradient. record_as() is for nodes whose constructor
+/// takes arguments, and for lists of inputs.
 template <typename NodeType, typename... Inputs>
 std::shared_ptr<NodeType> record(Tensor& output, const Inputs&... inputs) {
-  if (!grad_enabled() || !((inputs.defined() && inputs.requires_grad()) || ...)) return nullptr;
-  auto node = std::make_shared<NodeType>();
-  connect(*node, output, {&inputs...});
-  output.autograd_meta()->producer = node;
-  return node;
+  return record_as<NodeType>(output, {&inputs...});
 }
 
 }  // namespace attune
