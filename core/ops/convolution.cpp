@@ -4,7 +4,6 @@
 
 #include "attune/core/error.h"
 #include "attune/kernels/conv2d.h"
-#include "attune/kernels/elementwise.h"
 
 namespace attune {
 namespace {
@@ -90,18 +89,6 @@ void check_residual(const char* op, const Tensor& residual, const Shape& output)
     throw Error(fmt::format("{}: residual {} does not have the output's shape {}", op,
                             to_string(residual.shape()), to_string(output)));
   }
-}
-
-Tensor through_relu(Tensor grad, const Tensor& relu_output) {
-  const bool in_place = grad.shared_storage().use_count() == 1;
-  Tensor result =
-      in_place ? grad
-               : Tensor::empty(grad.shape(), grad.dtype(), grad.device(), MemoryPurpose::gradient);
-  visit_floating(grad.dtype(), "relu", [&]<typename T>(T) {
-    kernels::relu_backward(grad.device(), result.mutable_data<T>(), grad.data<T>(),
-                           relu_output.data<T>(), grad.count());
-  });
-  return result;
 }
 
 }  // namespace attune

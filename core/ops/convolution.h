@@ -52,10 +52,6 @@ class Convolution {
 /// Throws Error, beginning with `op`, unless `residual` is undefined or has the output's shape.
 void check_residual(const char* op, const Tensor& residual, const Shape& output);
 
-/// The gradient in front of a ReLU, from the gradient behind it and the ReLU's output. In place if
-/// nobody else holds `grad`.
-Tensor through_relu(Tensor grad, const Tensor& relu_output);
-
 /// The elements, or null for an undefined tensor.
 template <typename T>
 const T* data_or_null(const Tensor& tensor) {
