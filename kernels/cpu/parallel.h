@@ -36,8 +36,7 @@ inline std::int64_t ceil_div(std::int64_t count, std::int64_t size) {
 /// use. `body` must not throw.
 template <typename Body>
 void parallel_for_workers(std::int64_t count, std::int64_t workers, const Body& body) {
-  const auto threads =
-      static_cast<int>(std::min<std::int64_t>({num_threads(), workers, count}));
+  const auto threads = static_cast<int>(std::min<std::int64_t>({num_threads(), workers, count}));
   if (threads <= 1) {
     for (std::int64_t i = 0; i < count; ++i) body(i, std::int64_t{0});
     return;
