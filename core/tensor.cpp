@@ -210,6 +210,13 @@ void Tensor::retain_grad() {
   meta_->retain_grad = true;
 }
 
+void Tensor::retire() {
+  if (!meta_) meta_ = std::make_shared<AutogradMeta>(*this);
+  meta_->retired = true;
+}
+
+bool Tensor::retired() const { return meta_ && meta_->retired; }
+
 Tensor Tensor::detach() const { return {storage_, shape_, dtype_}; }
 
 // ---- Messages and checks ----

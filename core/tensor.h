@@ -135,6 +135,11 @@ class Tensor {
   /// The same elements, outside any graph.
   Tensor detach() const;
 
+  /// Marks a parameter that its layer has replaced (deploy(), to()): an optimizer that still holds
+  /// it refuses to step.
+  void retire();
+  bool retired() const;
+
   const std::shared_ptr<AutogradMeta>& autograd_meta() const { return meta_; }
   void set_autograd_meta(std::shared_ptr<AutogradMeta> meta) { meta_ = std::move(meta); }
 
