@@ -52,8 +52,8 @@ void batch_norm_backward_reduce(Device device, T* sum_dz, T* sum_dz_yhat, const 
 /// may be dz. The statistics depend on y: their gradient is the part in parentheses.
 template <typename T>
 void batch_norm_backward_train(Device device, T* dy, const T* dz, const T* y, const T* mean,
-                               const T* rstd, const T* gamma, const T* sum_dz,
-                               const T* sum_dz_yhat, std::int64_t pixels, std::int64_t channels);
+                               const T* rstd, const T* gamma, const T* sum_dz, const T* sum_dz_yhat,
+                               std::int64_t pixels, std::int64_t channels);
 
 /// Eval: dy = gamma * rstd * dz, overwriting dy, which may be dz. The statistics are constants.
 template <typename T>

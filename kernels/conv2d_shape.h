@@ -49,8 +49,7 @@ Conv2dShape make_conv2d_shape(const std::string& op, const std::array<std::int64
 /// transposed one is the backward-input pass, so x and y change places:
 /// H = (P - 1) stride - 2 pad + dilation (R - 1) + 1 + output_padding, and W likewise.
 /// `output_padding` must be smaller than stride or dilation.
-Conv2dShape make_conv_transpose2d_shape(const std::string& op,
-                                        const std::array<std::int64_t, 4>& x,
+Conv2dShape make_conv_transpose2d_shape(const std::string& op, const std::array<std::int64_t, 4>& x,
                                         const std::array<std::int64_t, 4>& w,
                                         const Conv2dOptions& options,
                                         const std::array<std::int64_t, 2>& output_padding);

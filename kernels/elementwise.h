@@ -24,7 +24,18 @@ struct StridedShape {
   }
 };
 
-enum class UnaryOp : std::uint8_t { negate, exp, log, sqrt, abs, relu, sigmoid, tanh, sign, reciprocal };
+enum class UnaryOp : std::uint8_t {
+  negate,
+  exp,
+  log,
+  sqrt,
+  abs,
+  relu,
+  sigmoid,
+  tanh,
+  sign,
+  reciprocal
+};
 enum class BinaryOp : std::uint8_t { add, subtract, multiply, divide };
 enum class CompareOp : std::uint8_t { equal, not_equal, less, less_equal, greater, greater_equal };
 

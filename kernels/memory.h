@@ -42,6 +42,9 @@ MemoryStats memory_stats(Device device);
 /// Sets every peak of `device` to what is live now.
 void reset_peak_memory(Device device);
 
+/// Raises every peak of `device` to at least what it was in `earlier`: undoes a reset.
+void restore_peak_memory(Device device, const MemoryStats& earlier);
+
 namespace kernels {
 
 /// The one source of bytes in this library, 64-byte aligned and not initialised. On Device::meta

@@ -14,7 +14,8 @@ struct SgdSettings {
 };
 
 /// g = grad + weight_decay * w;  v = momentum * v + (1 - dampening) * g (first step: v = g);
-/// w -= lr * (nesterov ? g + momentum * v : v). `velocity` may be null if momentum is 0 (then v = g).
+/// w -= lr * (nesterov ? g + momentum * v : v). `velocity` may be null if momentum is 0 (then v =
+/// g).
 template <typename T>
 void sgd_step(Device device, T* w, T* velocity, const T* grad, std::int64_t count,
               const SgdSettings& settings);

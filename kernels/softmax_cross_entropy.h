@@ -8,15 +8,15 @@ namespace attune::kernels {
 
 /// Mean over the rows of the cross-entropy between softmax(logits) and smoothed targets:
 /// q = (1 - smoothing) onehot(target) + smoothing / classes (Szegedy et al., arXiv 1512.00567).
-/// logits [rows, classes], targets [rows] in [0, classes) (validated by the caller); writes loss [1]
-/// and log_sum_exp [rows], which backward needs.
+/// logits [rows, classes], targets [rows] in [0, classes) (validated by the caller); writes loss
+/// [1] and log_sum_exp [rows], which backward needs.
 template <typename T>
 void softmax_cross_entropy_forward(Device device, T* loss, T* log_sum_exp, const T* logits,
                                    const std::int64_t* targets, std::int64_t rows,
                                    std::int64_t classes, T smoothing);
 
-/// dlogits [rows, classes] = dloss[0] / rows * (softmax(logits) - q); added to what dlogits holds if
-/// `accumulate`.
+/// dlogits [rows, classes] = dloss[0] / rows * (softmax(logits) - q); added to what dlogits holds
+/// if `accumulate`.
 template <typename T>
 void softmax_cross_entropy_backward(Device device, T* dlogits, const T* dloss, const T* logits,
                                     const T* log_sum_exp, const std::int64_t* targets,

@@ -1,0 +1,3 @@
+#pragma once
+
+#include "attune/kernels/error.h"  // IWYU pragma: export
