@@ -63,6 +63,11 @@ Node::Saved Node::save(Recipe recipe) {
   return saved;
 }
 
+Node::Saved Node::save_relu_output(Tensor& output) {
+  output.autograd_meta()->relu_output = true;
+  return save(output);
+}
+
 Tensor Node::restore(Saved saved) const {
   if (!saved.defined()) return {};
   const Save& save = saves_[static_cast<std::size_t>(saved.index_)];
@@ -151,6 +156,19 @@ void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
   input.grad_is_masked = input.grad_is_masked && masked;
   if (!owns(input.grad)) input.grad = input.grad.clone();
   accumulate(input.grad, grad);
+}
+
+Tensor Node::through_relu(Tensor grad, Saved relu_output) const {
+  if (!relu_output.defined() || grad_is_masked_) return grad;
+  const Tensor output = restore(relu_output);
+  Tensor masked = owns(grad) ? grad
+                             : Tensor::empty(grad.shape(), grad.dtype(), grad.device(),
+                                             MemoryPurpose::gradient);
+  visit_floating(grad.dtype(), "relu", [&]<typename T>(T) {
+    kernels::relu_backward(grad.device(), masked.mutable_data<T>(), grad.data<T>(),
+                           output.data<T>(), grad.count());
+  });
+  return masked;
 }
 
 void Node::release() {

@@ -108,6 +108,8 @@ class Node {
   /// The only way to keep something for backward. An undefined tensor is kept as such.
   Saved save(const Tensor& tensor);
   Saved save(Recipe recipe);
+  /// Keeps this node's output, which ends in a ReLU, and says so in its metadata.
+  Saved save_relu_output(Tensor& output);
   /// What was saved: checked to be unchanged, or rebuilt.
   Tensor restore(Saved saved) const;
 
@@ -131,8 +133,9 @@ class Node {
   void add_grad(std::size_t i, Tensor grad, bool masked = false);
   /// Input `i` is the output of a ReLU, so a masked contribution is welcome.
   bool input_is_relu_output(std::size_t i) const { return needs(i) && inputs_[i]->relu_output; }
-  /// backward()'s `grad` is already zero where this node's own ReLU is.
-  bool grad_is_masked() const { return grad_is_masked_; }
+  /// The gradient in front of this node's own ReLU, from backward()'s `grad` and the saved output
+  /// (if not saved: no ReLU, `grad` itself). Costs nothing if all consumers masked their part.
+  Tensor through_relu(Tensor grad, Saved relu_output) const;
   /// Nobody else sees this gradient: it may be overwritten.
   static bool owns(const Tensor& grad) { return grad.shared_storage().use_count() == 1; }
 

@@ -15,9 +15,7 @@ struct Conv2dBackward final : Node {
       : Node(name), conv(convolution) {}
 
   void backward(Tensor grad) override {
-    if (relu_output.defined() && !grad_is_masked()) {
-      grad = through_relu(std::move(grad), restore(relu_output));
-    }
+    grad = through_relu(std::move(grad), relu_output);
     if (needs(bias_input)) {
       auto [grad_bias, accumulate] = destination(bias_input);
       conv.backward_bias(grad_bias, grad, accumulate);
@@ -50,10 +48,7 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
   if (auto node = record_as<Conv2dBackward>(y, {&x, &weight, &bias, &residual}, op, conv)) {
     if (node->needs(Conv2dBackward::weight_input)) node->x = node->save(x);
     if (node->needs(Conv2dBackward::x_input)) node->weight = node->save(weight);
-    if (relu) {
-      node->relu_output = node->save(y);
-      y.autograd_meta()->relu_output = true;
-    }
+    if (relu) node->relu_output = node->save_relu_output(y);
   }
   return y;
 }
