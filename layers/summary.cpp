@@ -11,7 +11,8 @@
 namespace attune {
 
 MetaScope::MetaScope(Module& module) {
-  for (const Module::Slot& slot : module.all_slots()) tensors_.emplace_back(slot.tensor, *slot.tensor);
+  for (const Module::Slot& slot : module.all_slots())
+    tensors_.emplace_back(slot.tensor, *slot.tensor);
   module.for_each_module([&](const std::string&, Module& below) {
     training_.emplace_back(&below, below.training_);
     below.training_ = false;
@@ -92,8 +93,8 @@ std::string to_string(const Summary& summary) {
   if (summary.trainable_parameters != summary.parameters) {
     text += fmt::format("trainable parameters: {}\n", grouped(summary.trainable_parameters));
   }
-  return text + fmt::format("input {}; a multiply-add counts as two FLOPs\n",
-                            to_string(summary.input));
+  return text +
+         fmt::format("input {}; a multiply-add counts as two FLOPs\n", to_string(summary.input));
 }
 
 }  // namespace attune
