@@ -52,8 +52,7 @@ Tensor Sequential::forward(const Tensor& x) {
 
 const std::shared_ptr<Module>& Sequential::operator[](std::size_t position) const {
   if (position >= steps_.size()) {
-    throw Error(
-        fmt::format("Sequential: module {} of {} does not exist", position, steps_.size()));
+    throw Error(fmt::format("Sequential: module {} of {} does not exist", position, steps_.size()));
   }
   return steps_[position].module;
 }

@@ -10,22 +10,6 @@
 
 namespace attune {
 
-MetaScope::MetaScope(Module& module) {
-  for (const Module::Slot& slot : module.all_slots()) tensors_.emplace_back(slot.tensor, *slot.tensor);
-  module.for_each_module([&](const std::string&, Module& below) {
-    training_.emplace_back(&below, below.training_);
-    below.training_ = false;
-  });
-  for (auto& [place, tensor] : tensors_) {
-    *place = Tensor::empty(tensor.shape(), tensor.dtype(), Device::meta, MemoryPurpose::parameter);
-  }
-}
-
-MetaScope::~MetaScope() {
-  for (auto& [place, tensor] : tensors_) *place = std::move(tensor);
-  for (const auto& [module, training] : training_) module->training_ = training;
-}
-
 Summary summarize(Module& module, const Shape& input) {
   Summary summary;
   summary.input = input;
@@ -92,8 +76,8 @@ std::string to_string(const Summary& summary) {
   if (summary.trainable_parameters != summary.parameters) {
     text += fmt::format("trainable parameters: {}\n", grouped(summary.trainable_parameters));
   }
-  return text + fmt::format("input {}; a multiply-add counts as two FLOPs\n",
-                            to_string(summary.input));
+  return text +
+         fmt::format("input {}; a multiply-add counts as two FLOPs\n", to_string(summary.input));
 }
 
 }  // namespace attune
