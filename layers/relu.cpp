@@ -1,6 +1,6 @@
 #include "attune/layers/relu.h"
 
-#include "attune/core/ops/relu.h"
+#include "attune/core/ops/unary.h"
 
 namespace attune {
 
