@@ -63,6 +63,11 @@ Node::Saved Node::save(Recipe recipe) {
   return saved;
 }
 
+Node::Saved Node::save_relu_output(Tensor& output) {
+  output.autograd_meta()->relu_output = true;
+  return save(output);
+}
+
 Tensor Node::restore(Saved saved) const {
   if (!saved.defined()) return {};
   const Save& save = saves_[static_cast<std::size_t>(saved.index_)];
@@ -103,14 +108,21 @@ Node::~Node() {
   }
 }
 
-void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs) {
+bool any_requires_grad(const std::vector<const Tensor*>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const Tensor* tensor) { return tensor->requires_grad(); });
+}
+
+void connect(const std::shared_ptr<Node>& node, Tensor& output,
+             const std::vector<const Tensor*>& inputs) {
   for (const Tensor* input : inputs) {
-    const bool needed = input->defined() && input->requires_grad();
-    node.inputs_.push_back(needed ? input->autograd_meta() : nullptr);
+    node->inputs_.push_back(input->requires_grad() ? input->autograd_meta() : nullptr);
   }
-  node.output_shape_ = output.shape();
-  output.set_autograd_meta(std::make_shared<AutogradMeta>(output));
-  output.autograd_meta()->requires_grad = true;
+  node->output_shape_ = output.shape();
+  auto meta = std::make_shared<AutogradMeta>(output);
+  meta->requires_grad = true;
+  meta->producer = node;
+  output.set_autograd_meta(std::move(meta));
 }
 
 // ---- Gradients of inputs ----
@@ -144,6 +156,19 @@ void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
   input.grad_is_masked = input.grad_is_masked && masked;
   if (!owns(input.grad)) input.grad = input.grad.clone();
   accumulate(input.grad, grad);
+}
+
+Tensor Node::through_relu(Tensor grad, Saved relu_output) const {
+  if (!relu_output.defined() || grad_is_masked_) return grad;
+  const Tensor output = restore(relu_output);
+  Tensor masked = owns(grad) ? grad
+                             : Tensor::empty(grad.shape(), grad.dtype(), grad.device(),
+                                             MemoryPurpose::gradient);
+  visit_floating(grad.dtype(), "relu", [&]<typename T>(T) {
+    kernels::relu_backward(grad.device(), masked.mutable_data<T>(), grad.data<T>(),
+                           output.data<T>(), grad.count());
+  });
+  return masked;
 }
 
 void Node::release() {

@@ -108,6 +108,8 @@ class Node {
   /// The only way to keep something for backward. An undefined tensor is kept as such.
   Saved save(const Tensor& tensor);
   Saved save(Recipe recipe);
+  /// Keeps this node's output, which ends in a ReLU, and says so in its metadata.
+  Saved save_relu_output(Tensor& output);
   /// What was saved: checked to be unchanged, or rebuilt.
   Tensor restore(Saved saved) const;
 
@@ -131,14 +133,16 @@ class Node {
   void add_grad(std::size_t i, Tensor grad, bool masked = false);
   /// Input `i` is the output of a ReLU, so a masked contribution is welcome.
   bool input_is_relu_output(std::size_t i) const { return needs(i) && inputs_[i]->relu_output; }
-  /// backward()'s `grad` is already zero where this node's own ReLU is.
-  bool grad_is_masked() const { return grad_is_masked_; }
+  /// The gradient in front of this node's own ReLU, from backward()'s `grad` and the saved output
+  /// (if not saved: no ReLU, `grad` itself). Costs nothing if all consumers masked their part.
+  Tensor through_relu(Tensor grad, Saved relu_output) const;
   /// Nobody else sees this gradient: it may be overwritten.
   static bool owns(const Tensor& grad) { return grad.shared_storage().use_count() == 1; }
 
  private:
   friend class BackwardPass;
-  friend void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs);
+  friend void connect(const std::shared_ptr<Node>& node, Tensor& output,
+                      const std::vector<const Tensor*>& inputs);
   void release();
 
   const char* name_;
@@ -178,22 +182,34 @@ class LabelScope {
   std::string before_;
 };
 
-/// Hangs `node` between `output` and `inputs`. Operations call record() instead.
-void connect(Node& node, Tensor& output, const std::vector<const Tensor*>& inputs);
+/// Whether any of the defined tensors requires a gradient.
+bool any_requires_grad(const std::vector<const Tensor*>& tensors);
+
+/// Hangs `node` between `inputs` and `output`. Operations call record() instead.
+void connect(const std::shared_ptr<Node>& node, Tensor& output,
+             const std::vector<const Tensor*>& inputs);
+
+/// Records that `output` was computed from `inputs` by a node constructed from `arguments`; see
+/// record().
+template <typename NodeType, typename... Arguments>
+std::shared_ptr<NodeType> record_as(Tensor& output, const std::vector<const Tensor*>& inputs,
+                                    Arguments&&... arguments) {
+  if (!grad_enabled() || !any_requires_grad(inputs)) return nullptr;
+  auto node = std::make_shared<NodeType>(std::forward<Arguments>(arguments)...);
+  connect(node, output, inputs);
+  return node;
+}
 
 /// Records that `output` was computed from `inputs`, and returns the node, so that it can save what
 /// its backward needs; null if gradients are off or no input needs one:
 ///
 ///     if (auto node = record<ExpBackward>(y, x)) node->y = node->save(y);
 ///
-/// Undefined inputs are allowed and need no gradient.
+/// Undefined inputs are allowed and need no gradient. record_as() is for nodes whose constructor
+/// takes arguments, and for lists of inputs.
 template <typename NodeType, typename... Inputs>
 std::shared_ptr<NodeType> record(Tensor& output, const Inputs&... inputs) {
-  if (!grad_enabled() || !((inputs.defined() && inputs.requires_grad()) || ...)) return nullptr;
-  auto node = std::make_shared<NodeType>();
-  connect(*node, output, {&inputs...});
-  output.autograd_meta()->producer = node;
-  return node;
+  return record_as<NodeType>(output, {&inputs...});
 }
 
 }  // namespace attune

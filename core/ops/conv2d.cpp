@@ -1,0 +1,68 @@
+#include "attune/core/ops/conv2d.h"
+
+#include "attune/core/autograd.h"
+
+namespace attune {
+namespace {
+
+struct Conv2dBackward final : Node {
+  enum Input { x_input, weight_input, bias_input, residual_input };
+
+  Convolution conv;
+  Saved x, weight, relu_output;
+
+  Conv2dBackward(const char* name, const Convolution& convolution)
+      : Node(name), conv(convolution) {}
+
+  void backward(Tensor grad) override {
+    grad = through_relu(std::move(grad), relu_output);
+    if (needs(bias_input)) {
+      auto [grad_bias, accumulate] = destination(bias_input);
+      conv.backward_bias(grad_bias, grad, accumulate);
+    }
+    if (needs(weight_input)) {
+      auto [grad_weight, accumulate] = destination(weight_input);
+      conv.backward_weight(grad_weight, restore(x), grad, accumulate);
+    }
+    if (needs(x_input)) {
+      const bool masked = input_is_relu_output(x_input) && x.defined();
+      auto [grad_x, accumulate] = destination(x_input, masked);
+      conv.backward_input(grad_x, grad, restore(weight), accumulate,
+                          masked ? restore(x) : Tensor());
+    }
+    if (needs(residual_input)) add_grad(residual_input, std::move(grad));
+  }
+};
+
+}  // namespace
+
+Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                const ConvolutionOptions& options, const Tensor& residual, bool relu) {
+  const char* op = options.transposed ? "conv_transpose2d" : "conv2d";
+  const Convolution conv(op, x, weight, bias, options);
+  check_residual(op, residual, conv.output_shape());
+
+  Tensor y = Tensor::empty(conv.output_shape(), x.dtype(), x.device());
+  conv.forward(y, x, weight, bias, residual, relu);
+
+  if (auto node = record_as<Conv2dBackward>(y, {&x, &weight, &bias, &residual}, op, conv)) {
+    if (node->needs(Conv2dBackward::weight_input)) node->x = node->save(x);
+    if (node->needs(Conv2dBackward::x_input)) node->weight = node->save(weight);
+    if (relu) node->relu_output = node->save_relu_output(y);
+  }
+  return y;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+              const Conv2dOptions& options, const Tensor& residual, bool relu) {
+  return convolve(x, weight, bias, {.conv = options}, residual, relu);
+}
+
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                        const Conv2dOptions& options,
+                        const std::array<std::int64_t, 2>& output_padding) {
+  return convolve(x, weight, bias,
+                  {.conv = options, .transposed = true, .output_padding = output_padding});
+}
+
+}  // namespace attune

@@ -1,0 +1,63 @@
+#pragma once
+
+#include "attune/core/tensor.h"
+#include "attune/kernels/conv2d_shape.h"
+#include "attune/kernels/fold_batch_norm.h"
+
+namespace attune {
+
+/// How a layer convolves: an ordinary convolution, or a transposed one.
+struct ConvolutionOptions {
+  Conv2dOptions conv;
+  bool transposed = false;
+  std::array<std::int64_t, 2> output_padding{0, 0};  ///< of a transposed convolution
+};
+
+/// Which output channel each element of a filter belongs to; its shape is as Convolution says.
+kernels::FilterChannels filter_channels(const Shape& filter, std::int64_t groups, bool transposed);
+
+/// A validated convolution, ordinary or transposed, with its passes on tensors. What conv2d,
+/// conv_transpose2d and every mode of conv_bn are built from, so that no mode can forget a stride
+/// or a group.
+///
+/// x [N, H, W, in], y [N, P, Q, out]; the filter is [out, R, S, in / groups], or for a transposed
+/// convolution [in, R, S, out / groups].
+class Convolution {
+ public:
+  /// Checks x against the filter and the bias (may be undefined) against the output channels.
+  /// Errors begin with `op`.
+  Convolution(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              const ConvolutionOptions& options);
+
+  Shape output_shape() const;
+  std::int64_t out_channels() const { return transposed_ ? shape_.c : shape_.k; }
+  std::int64_t output_pixels() const { return output_shape().count() / out_channels(); }
+  kernels::FilterChannels filter_channels() const;
+
+  /// y = conv(x, weight) + bias + residual, then ReLU. Undefined tensors are left out.
+  void forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
+               const Tensor& residual, bool relu) const;
+  /// dx = conv^T(dy, weight), added to what dx holds if `accumulate`, then zero where `mask` (the
+  /// ReLU output x; undefined: none) is not positive.
+  void backward_input(Tensor& dx, const Tensor& dy, const Tensor& weight, bool accumulate,
+                      const Tensor& mask) const;
+  /// dw from x and dy, added to what dw holds if `accumulate`.
+  void backward_weight(Tensor& dw, const Tensor& x, const Tensor& dy, bool accumulate) const;
+  /// db = sum of dy over the pixels, added to what db holds if `accumulate`.
+  void backward_bias(Tensor& db, const Tensor& dy, bool accumulate) const;
+
+ private:
+  Conv2dShape shape_;  // of a transposed convolution: the ordinary one it is the adjoint of
+  bool transposed_;
+};
+
+/// Throws Error, beginning with `op`, unless `residual` is undefined or has the output's shape.
+void check_residual(const char* op, const Tensor& residual, const Shape& output);
+
+/// The elements, or null for an undefined tensor.
+template <typename T>
+const T* data_or_null(const Tensor& tensor) {
+  return tensor.defined() ? tensor.data<T>() : nullptr;
+}
+
+}  // namespace attune

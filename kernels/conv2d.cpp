@@ -1,0 +1,51 @@
+#include "attune/kernels/conv2d.h"
+
+#include "attune/kernels/cpu/conv2d.h"
+#include "attune/kernels/dispatch.h"
+
+namespace attune::kernels {
+
+template <typename T>
+void conv2d_forward(Device device, T* y, const T* x, const T* w, const Conv2dShape& shape,
+                    const Conv2dEpilogue<T>& epilogue) {
+  dispatch(device, "conv2d_forward", [&] { cpu::conv2d_forward(y, x, w, shape, epilogue); });
+}
+
+template <typename T>
+void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+                           const Conv2dEpilogue<T>& epilogue) {
+  dispatch(device, "conv2d_backward_input",
+           [&] { cpu::conv2d_backward_input(dx, dy, w, shape, epilogue); });
+}
+
+template <typename T>
+void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const Conv2dShape& shape,
+                            bool accumulate) {
+  dispatch(device, "conv2d_backward_weight",
+           [&] { cpu::conv2d_backward_weight(dw, x, dy, shape, accumulate); });
+}
+
+template <typename T>
+void conv2d_backward_bias(Device device, T* db, const T* dy, std::int64_t pixels,
+                          std::int64_t channels, bool accumulate) {
+  dispatch(device, "conv2d_backward_bias",
+           [&] { cpu::conv2d_backward_bias(db, dy, pixels, channels, accumulate); });
+}
+
+template void conv2d_forward(Device, float*, const float*, const float*, const Conv2dShape&,
+                             const Conv2dEpilogue<float>&);
+template void conv2d_forward(Device, double*, const double*, const double*, const Conv2dShape&,
+                             const Conv2dEpilogue<double>&);
+template void conv2d_backward_input(Device, float*, const float*, const float*, const Conv2dShape&,
+                                    const Conv2dEpilogue<float>&);
+template void conv2d_backward_input(Device, double*, const double*, const double*,
+                                    const Conv2dShape&, const Conv2dEpilogue<double>&);
+template void conv2d_backward_weight(Device, float*, const float*, const float*, const Conv2dShape&,
+                                     bool);
+template void conv2d_backward_weight(Device, double*, const double*, const double*,
+                                     const Conv2dShape&, bool);
+template void conv2d_backward_bias(Device, float*, const float*, std::int64_t, std::int64_t, bool);
+template void conv2d_backward_bias(Device, double*, const double*, std::int64_t, std::int64_t,
+                                   bool);
+
+}  // namespace attune::kernels

@@ -1,0 +1,120 @@
+#include "attune/kernels/memory.h"
+
+#include <algorithm>
+#include <mutex>
+#include <new>
+#include <string>
+
+#include "attune/kernels/error.h"
+
+namespace attune {
+namespace {
+
+struct Counters {
+  std::mutex mutex;
+  MemoryStats stats;
+};
+
+// Constant-initialised and trivially destroyed, so that objects with static storage duration may
+// allocate before main() and deallocate after it.
+constinit Counters cpu_counters;
+constinit Counters meta_counters;
+
+Counters& counters(Device device, const char* op) {
+  switch (device.type) {
+    case DeviceType::cpu:
+      return cpu_counters;
+    case DeviceType::meta:
+      return meta_counters;
+    case DeviceType::cuda:
+      break;
+  }
+  throw Error(std::string(op) + ": " + to_string(device) +
+              " is not available, attune was built without CUDA support");
+}
+
+MemoryStats::Bytes& bytes_for(MemoryStats& stats, MemoryPurpose purpose) {
+  return stats.by_purpose[static_cast<std::size_t>(purpose)];
+}
+
+void add(MemoryStats::Bytes& count, std::int64_t bytes) {
+  count.live += bytes;
+  count.peak = std::max(count.peak, count.live);
+}
+
+constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector register
+
+}  // namespace
+
+const char* to_string(MemoryPurpose purpose) {
+  switch (purpose) {
+    case MemoryPurpose::parameter:
+      return "parameter";
+    case MemoryPurpose::activation:
+      return "activation";
+    case MemoryPurpose::gradient:
+      return "gradient";
+    case MemoryPurpose::optimizer:
+      return "optimizer";
+    case MemoryPurpose::workspace:
+      break;
+  }
+  return "workspace";
+}
+
+MemoryStats memory_stats(Device device) {
+  Counters& of_device = counters(device, "memory_stats");
+  const std::lock_guard lock(of_device.mutex);
+  return of_device.stats;
+}
+
+void reset_peak_memory(Device device) {
+  Counters& of_device = counters(device, "reset_peak_memory");
+  const std::lock_guard lock(of_device.mutex);
+  MemoryStats& stats = of_device.stats;
+  stats.total.peak = stats.total.live;
+  for (MemoryStats::Bytes& count : stats.by_purpose) count.peak = count.live;
+}
+
+namespace kernels {
+
+void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
+  Counters& of_device = counters(device, "allocate");
+  if (bytes < 0) throw Error("allocate: " + std::to_string(bytes) + " bytes asked for");
+  if (bytes == 0) return nullptr;
+
+  void* data = nullptr;
+  if (device == Device::cpu) {
+    data = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
+    if (data == nullptr) {
+      throw Error("allocate: out of memory on " + to_string(device) + ": " + std::to_string(bytes) +
+                  " bytes asked for, " + std::to_string(memory_stats(device).total.live) + " live");
+    }
+  }
+  const std::lock_guard lock(of_device.mutex);
+  MemoryStats& stats = of_device.stats;
+  add(stats.total, bytes);
+  add(bytes_for(stats, purpose), bytes);
+  ++stats.allocations;
+  return data;
+}
+
+void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept {
+  if (bytes == 0) return;
+  if (device == Device::cpu) ::operator delete(data, kAlignment);
+
+  Counters& of_device = counters(device, "deallocate");
+  const std::lock_guard lock(of_device.mutex);
+  add(of_device.stats.total, -bytes);
+  add(bytes_for(of_device.stats, purpose), -bytes);
+}
+
+void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpose to) noexcept {
+  Counters& of_device = counters(device, "relabel");
+  const std::lock_guard lock(of_device.mutex);
+  add(bytes_for(of_device.stats, from), -bytes);
+  add(bytes_for(of_device.stats, to), bytes);
+}
+
+}  // namespace kernels
+}  // namespace attune

@@ -1,0 +1,26 @@
+#pragma once
+
+#include "attune/kernels/conv2d.h"
+
+// The definitions in attune/kernels/conv2d.h, word for word, as plain loops with double
+// accumulators: what the fast kernels are tested against, and the first place to read. The
+// contracts are those of that header.
+namespace attune::kernels::reference {
+
+template <typename T>
+void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+                    const Conv2dEpilogue<T>& epilogue = {});
+
+template <typename T>
+void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+                           const Conv2dEpilogue<T>& epilogue = {});
+
+template <typename T>
+void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
+                            bool accumulate = false);
+
+template <typename T>
+void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
+                          bool accumulate = false);
+
+}  // namespace attune::kernels::reference
