@@ -27,7 +27,8 @@ Adam::Adam(const char* name, bool decoupled, std::vector<ParameterGroup> groups,
     }
   }
   if (!std::isfinite(options.eps) || options.eps < 0) {
-    throw Error(fmt::format("{}: eps is {}, but must be finite and not negative", name, options.eps));
+    throw Error(
+        fmt::format("{}: eps is {}, but must be finite and not negative", name, options.eps));
   }
 }
 
@@ -41,10 +42,9 @@ void Adam::update(Tensor& param, const Tensor& grad, double lr, double weight_de
                                        .decoupled = decoupled_,
                                        .step = state.steps};
   visit_floating(param.dtype(), "Adam", [&]<typename T>(T) {
-    kernels::adam_step(param.device(), param.mutable_data<T>(),
-                       state.moments[0].template mutable_data<T>(),
-                       state.moments[1].template mutable_data<T>(), grad.data<T>(), param.count(),
-                       settings);
+    kernels::adam_step(
+        param.device(), param.mutable_data<T>(), state.moments[0].template mutable_data<T>(),
+        state.moments[1].template mutable_data<T>(), grad.data<T>(), param.count(), settings);
   });
 }
 

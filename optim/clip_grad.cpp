@@ -27,7 +27,8 @@ std::vector<Tensor> gradients(const char* op, const std::vector<Tensor>& params)
 }
 
 void check_limit(const char* op, const char* argument, double value) {
-  if (!(value > 0)) throw Error(fmt::format("{}: {} is {}, but must be positive", op, argument, value));
+  if (!(value > 0))
+    throw Error(fmt::format("{}: {} is {}, but must be positive", op, argument, value));
 }
 
 double norm(const std::vector<Tensor>& grads) {
@@ -42,12 +43,9 @@ double norm(const std::vector<Tensor>& grads) {
 
 }  // namespace
 
-double grad_norm(const std::vector<Tensor>& params) {
-  return norm(gradients("grad_norm", params));
-}
+double grad_norm(const std::vector<Tensor>& params) { return norm(gradients("grad_norm", params)); }
 
-double clip_grad_norm(const std::vector<Tensor>& params, double max_norm,
-                      bool error_if_nonfinite) {
+double clip_grad_norm(const std::vector<Tensor>& params, double max_norm, bool error_if_nonfinite) {
   check_limit("clip_grad_norm", "max_norm", max_norm);
   std::vector<Tensor> grads = gradients("clip_grad_norm", params);
   const double total = norm(grads);

@@ -26,8 +26,8 @@ Ema::Ema(std::vector<Tensor> tensors, const EmaOptions& options)
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const Tensor& tensor = tensors_[i];
     if (!tensor.defined() || !is_floating(tensor.dtype())) {
-      throw Error(fmt::format("Ema: tensor {} is {}, but must be float32 or float64", i,
-                              describe(tensor)));
+      throw Error(
+          fmt::format("Ema: tensor {} is {}, but must be float32 or float64", i, describe(tensor)));
     }
     averages_.push_back(
         Tensor::empty(tensor.shape(), tensor.dtype(), tensor.device(), MemoryPurpose::optimizer));
@@ -67,8 +67,8 @@ void Ema::update() {
 void Ema::copy_to(std::vector<Tensor> targets) const {
   check_not_swapped("copy_to");
   if (targets.size() != averages_.size()) {
-    throw Error(fmt::format("Ema: copy_to: {} targets for {} averages", targets.size(),
-                            averages_.size()));
+    throw Error(
+        fmt::format("Ema: copy_to: {} targets for {} averages", targets.size(), averages_.size()));
   }
   for (std::size_t i = 0; i < targets.size(); ++i) {
     if (!targets[i].defined() || targets[i].shape() != averages_[i].shape()) {

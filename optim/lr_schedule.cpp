@@ -59,8 +59,7 @@ double MultiStepLr::operator()(std::int64_t step) const {
   return std::pow(gamma_, static_cast<double>(next - milestones_.begin()));
 }
 
-CosineLr::CosineLr(std::int64_t total, double min_factor)
-    : total_(total), min_factor_(min_factor) {
+CosineLr::CosineLr(std::int64_t total, double min_factor) : total_(total), min_factor_(min_factor) {
   check(total > 0, "CosineLr", "total", static_cast<double>(total), "positive");
   check(min_factor >= 0 && min_factor <= 1, "CosineLr", "min_factor", min_factor, "in [0, 1]");
 }

@@ -56,9 +56,9 @@ class CosineLr {
 };
 
 struct OneCycleOptions {
-  double warm_up = 0.3;             ///< share of the steps in which the rate rises, in (0, 1)
-  double div_factor = 25;           ///< the first rate is the peak divided by this
-  double final_div_factor = 1e4;    ///< the last rate is the first one divided by this
+  double warm_up = 0.3;           ///< share of the steps in which the rate rises, in (0, 1)
+  double div_factor = 25;         ///< the first rate is the peak divided by this
+  double final_div_factor = 1e4;  ///< the last rate is the first one divided by this
 };
 
 /// Up along half a cosine, then down along another (Smith and Topin, arXiv 1708.07120; PyTorch's
@@ -87,10 +87,10 @@ class LinearWarmup {
 };
 
 struct ReduceOnPlateauOptions {
-  bool maximize = false;    ///< the metric is an accuracy (grows) rather than a loss (shrinks)
-  double gamma = 0.1;       ///< what the factor is multiplied by, in (0, 1)
-  std::int64_t patience = 10;   ///< how many observations in a row may fail to improve
-  std::int64_t cooldown = 0;    ///< observations after a reduction that do not count as failures
+  bool maximize = false;       ///< the metric is an accuracy (grows) rather than a loss (shrinks)
+  double gamma = 0.1;          ///< what the factor is multiplied by, in (0, 1)
+  std::int64_t patience = 10;  ///< how many observations in a row may fail to improve
+  std::int64_t cooldown = 0;   ///< observations after a reduction that do not count as failures
   /// An improvement is at least this share of the best value, or this difference.
   double threshold = 1e-4;
   bool absolute_threshold = false;

@@ -14,7 +14,8 @@ namespace {
 
 void check_setting(const std::string& op, const char* setting, double value) {
   if (!std::isfinite(value) || value < 0) {
-    throw Error(fmt::format("{}: {} is {}, but must be finite and not negative", op, setting, value));
+    throw Error(
+        fmt::format("{}: {} is {}, but must be finite and not negative", op, setting, value));
   }
 }
 
@@ -41,8 +42,8 @@ Optimizer::Optimizer(std::string name, std::vector<ParameterGroup> groups, doubl
       const std::string where = param_name(groups_.size(), i);
       check_parameter(group.params[i], where);
       if (!seen.insert(group.params[i].autograd_meta().get()).second) {
-        throw Error(fmt::format("{}: {} ({}) is listed twice", name_, where,
-                                describe(group.params[i])));
+        throw Error(
+            fmt::format("{}: {} ({}) is listed twice", name_, where, describe(group.params[i])));
       }
     }
     std::vector<ParameterState> states(group.params.size());
@@ -54,8 +55,8 @@ Optimizer::Optimizer(std::string name, std::vector<ParameterGroup> groups, doubl
 
 void Optimizer::check_parameter(const Tensor& param, const std::string& where) const {
   if (!param.defined() || !param.requires_grad()) {
-    throw Error(fmt::format("{}: {} ({}) does not require a gradient", name_, where,
-                            describe(param)));
+    throw Error(
+        fmt::format("{}: {} ({}) does not require a gradient", name_, where, describe(param)));
   }
   if (param.autograd_meta()->producer) {
     throw Error(fmt::format("{}: {} ({}) was computed by '{}'; only leaves can be parameters",
@@ -72,8 +73,8 @@ void Optimizer::check_parameter(const Tensor& param, const std::string& where) c
 
 const Optimizer::Group& Optimizer::at(std::size_t group) const {
   if (group >= groups_.size()) {
-    throw Error(fmt::format("{}: there are {} groups, but no group {}", name_, groups_.size(),
-                            group));
+    throw Error(
+        fmt::format("{}: there are {} groups, but no group {}", name_, groups_.size(), group));
   }
   return groups_[group];
 }
@@ -90,8 +91,8 @@ void Optimizer::prepare_step() {
       if (!group.states[i].moments.empty()) continue;
       std::vector<Tensor> moments;
       for (std::size_t m = 0; m < moment_names_.size(); ++m) {
-        moments.push_back(Tensor::zeros(param.shape(), param.dtype(), param.device(),
-                                        MemoryPurpose::optimizer));
+        moments.push_back(
+            Tensor::zeros(param.shape(), param.dtype(), param.device(), MemoryPurpose::optimizer));
       }
       group.states[i].moments = std::move(moments);
     }

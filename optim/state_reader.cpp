@@ -37,8 +37,7 @@ std::int64_t StateReader::take_count(const std::string& name, std::int64_t minim
 }
 
 Tensor StateReader::take_copy(const std::string& name, const Tensor& like) {
-  Tensor copy =
-      Tensor::empty(like.shape(), like.dtype(), like.device(), MemoryPurpose::optimizer);
+  Tensor copy = Tensor::empty(like.shape(), like.dtype(), like.device(), MemoryPurpose::optimizer);
   copy.copy_(take(name, like.shape(), like.dtype()));
   return copy;
 }

@@ -18,7 +18,8 @@ class StateReader {
   double take_real(const std::string& name) { return take(name, {}, DType::float64).item(); }
   /// A count, at least `minimum`.
   std::int64_t take_count(const std::string& name, std::int64_t minimum);
-  /// Takes a tensor like `like`: a copy of it, on the device of `like`, counted as optimizer memory.
+  /// Takes a tensor like `like`: a copy of it, on the device of `like`, counted as optimizer
+  /// memory.
   Tensor take_copy(const std::string& name, const Tensor& like);
   /// To be called when all that is known has been taken.
   void check_empty() const;
