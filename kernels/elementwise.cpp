@@ -75,6 +75,8 @@ template void compare(Device, CompareOp, std::uint8_t*, const double*, const dou
                       const StridedShape&);
 template void compare(Device, CompareOp, std::uint8_t*, const std::int64_t*, const std::int64_t*,
                       const StridedShape&);
+template void compare(Device, CompareOp, std::uint8_t*, const std::uint8_t*, const std::uint8_t*,
+                      const StridedShape&);
 template void copy_strided(Device, float*, const float*, const StridedShape&);
 template void copy_strided(Device, double*, const double*, const StridedShape&);
 template void copy_strided(Device, std::int64_t*, const std::int64_t*, const StridedShape&);

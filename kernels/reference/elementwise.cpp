@@ -164,6 +164,8 @@ template void compare(CompareOp, std::uint8_t*, const float*, const float*, cons
 template void compare(CompareOp, std::uint8_t*, const double*, const double*, const StridedShape&);
 template void compare(CompareOp, std::uint8_t*, const std::int64_t*, const std::int64_t*,
                       const StridedShape&);
+template void compare(CompareOp, std::uint8_t*, const std::uint8_t*, const std::uint8_t*,
+                      const StridedShape&);
 template void copy_strided(float*, const float*, const StridedShape&);
 template void copy_strided(double*, const double*, const StridedShape&);
 template void copy_strided(std::int64_t*, const std::int64_t*, const StridedShape&);
