@@ -104,7 +104,7 @@ def schedules():
     for settings in (
         {"mode": "min", "factor": 0.5, "patience": 2},
         {"mode": "min", "factor": 0.5, "patience": 1, "cooldown": 2, "min_lr": 0.2 * BASE_LR},
-        {"mode": "min", "factor": 0.1, "patience": 0, "threshold": 0.5, "threshold_mode": "abs"},
+        {"mode": "min", "factor": 0.5, "patience": 0, "threshold": 0.5, "threshold_mode": "abs"},
         {"mode": "max", "factor": 0.5, "patience": 3, "threshold": 0.01},
         {"mode": "max", "factor": 0.5, "patience": 2, "threshold": 0.2, "threshold_mode": "abs"},
     ):
