@@ -19,6 +19,21 @@ Shape filter_shape(const ConvBNOptions& o) {
   return {first, o.kernel[0], o.kernel[1], last / o.groups};
 }
 
+void check_options(const ConvBNOptions& o) {
+  if (o.in_channels < 1 || o.out_channels < 1 || o.groups < 1 || o.in_channels % o.groups != 0 ||
+      o.out_channels % o.groups != 0) {
+    throw Error(fmt::format("ConvBN: {} input and {} output channels in {} groups", o.in_channels,
+                            o.out_channels, o.groups));
+  }
+}
+
+void check_shape(const char* name, const Tensor& tensor, const Shape& shape, bool present) {
+  if (tensor.defined() != present || (present && tensor.shape() != shape)) {
+    throw Error(fmt::format("ConvBN: {} is {}, but the options ask for {}", name, describe(tensor),
+                            present ? to_string(shape) : "none"));
+  }
+}
+
 // A parameter or buffer in its next life: the same elements, no gradient history.
 Tensor as_buffer(const Tensor& tensor) { return tensor.defined() ? tensor.detach() : Tensor(); }
 
@@ -35,24 +50,44 @@ void for_each_element(const kernels::FilterChannels& filter, F&& f) {
 
 }  // namespace
 
-ConvBN::ConvBN(const ConvBNOptions& options, Generator& generator) : options_(options) {
-  const ConvBNOptions& o = options_;
-  if (o.in_channels < 1 || o.out_channels < 1 || o.groups < 1 || o.in_channels % o.groups != 0 ||
-      o.out_channels % o.groups != 0) {
-    throw Error(fmt::format("ConvBN: {} input and {} output channels in {} groups", o.in_channels,
-                            o.out_channels, o.groups));
-  }
-  const Shape channels{o.out_channels};
-  weight_ = Tensor::empty(filter_shape(o));
-  init::kaiming_normal(weight_, generator);
-  if (o.bias) bias_ = Tensor::zeros(channels);
-  if (o.affine) {
-    gamma_ = Tensor::ones(channels);
-    beta_ = Tensor::zeros(channels);
-  }
-  running_mean_ = Tensor::zeros(channels);
-  running_var_ = Tensor::ones(channels);
-  num_batches_tracked_ = Tensor::zeros({}, DType::int64);
+ConvBN::ConvBN(const ConvBNOptions& options, Generator& generator)
+    : ConvBN(
+          options,
+          [&] {
+            check_options(options);
+            const Shape channels{options.out_channels};
+            ConvBNTensors fresh{.weight = Tensor::empty(filter_shape(options)),
+                                .running_mean = Tensor::zeros(channels),
+                                .running_var = Tensor::ones(channels)};
+            init::kaiming_normal(fresh.weight, generator);
+            fresh.weight.set_requires_grad();
+            if (options.bias) fresh.bias = Tensor::zeros(channels).set_requires_grad();
+            if (options.affine) {
+              fresh.gamma = Tensor::ones(channels).set_requires_grad();
+              fresh.beta = Tensor::zeros(channels).set_requires_grad();
+            }
+            return fresh;
+          }(),
+          Tensor::zeros({}, DType::int64)) {}
+
+ConvBN::ConvBN(const ConvBNOptions& options, const ConvBNTensors& tensors,
+               const Tensor& num_batches_tracked)
+    : options_(options),
+      weight_(tensors.weight),
+      bias_(tensors.bias),
+      gamma_(tensors.gamma),
+      beta_(tensors.beta),
+      running_mean_(tensors.running_mean),
+      running_var_(tensors.running_var),
+      num_batches_tracked_(num_batches_tracked) {
+  check_options(options);
+  const Shape channels{options.out_channels};
+  check_shape("weight", weight_, filter_shape(options), true);
+  check_shape("bias", bias_, channels, options.bias);
+  check_shape("gamma", gamma_, channels, options.affine);
+  check_shape("beta", beta_, channels, options.affine);
+  check_shape("running_mean", running_mean_, channels, true);
+  check_shape("running_var", running_var_, channels, true);
   register_tensors();
 }
 

@@ -47,11 +47,16 @@ struct ConvBNOptions {
 /// Both retire the parameters they replace: an optimizer built before refuses to step.
 class ConvBN final : public Module {
  public:
+  using Options = ConvBNOptions;
   static constexpr double kNegligibleScale = 1e-6;
 
   /// The filter is drawn from He et al.'s normal distribution (fan-out), gamma is 1, beta and bias
   /// 0.
   explicit ConvBN(const ConvBNOptions& options, Generator& generator = default_generator());
+  /// Takes over existing parameters and buffers (`x` and `residual` of `tensors` are ignored),
+  /// which must have the shapes that `options` ask for.
+  ConvBN(const ConvBNOptions& options, const ConvBNTensors& tensors,
+         const Tensor& num_batches_tracked);
 
   Tensor forward(const Tensor& x) override { return forward(x, {}, false); }
   /// relu(BN(conv(x)) + residual) as one operation; `residual` may be undefined.
@@ -89,8 +94,6 @@ class ConvBN final : public Module {
   Tensor folding_scale() const;
 
  private:
-  friend std::shared_ptr<ConvBN> fuse_conv_bn(const class Conv2d&, const class BatchNorm2d&);
-
   // What deploy() keeps for undeploy(): vectors of out_channels, and filters that no division can
   // restore. `gamma`, `beta` and `bias` are undefined where the layer has none.
   struct Kept {

@@ -70,8 +70,10 @@ struct MultiplyBackward final : Node {
   Saved a, b;
 
   void backward(Tensor grad) override {
-    if (needs(a_input)) add_grad(a_input, sum_to_shape(grad * restore(b), inputs()[a_input]->shape));
-    if (needs(b_input)) add_grad(b_input, sum_to_shape(grad * restore(a), inputs()[b_input]->shape));
+    if (needs(a_input))
+      add_grad(a_input, sum_to_shape(grad * restore(b), inputs()[a_input]->shape));
+    if (needs(b_input))
+      add_grad(b_input, sum_to_shape(grad * restore(a), inputs()[b_input]->shape));
   }
 };
 

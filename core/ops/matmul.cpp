@@ -21,13 +21,13 @@ struct MatmulBackward final : Node {
     visit_floating(grad.dtype(), "matmul", [&]<typename T>(T) {
       if (needs(a_input)) {  // dA [m, k] = dC [m, n] B^T
         auto [grad_a, accumulate] = destination(a_input);
-        kernels::gemm(grad.device(), grad_a.mutable_data<T>(), grad.data<T>(),
-                      restore(b).data<T>(), m, k, n, false, true, accumulate);
+        kernels::gemm(grad.device(), grad_a.mutable_data<T>(), grad.data<T>(), restore(b).data<T>(),
+                      m, k, n, false, true, accumulate);
       }
       if (needs(b_input)) {  // dB [k, n] = A^T dC [m, n]
         auto [grad_b, accumulate] = destination(b_input);
-        kernels::gemm(grad.device(), grad_b.mutable_data<T>(), restore(a).data<T>(),
-                      grad.data<T>(), k, n, m, true, false, accumulate);
+        kernels::gemm(grad.device(), grad_b.mutable_data<T>(), restore(a).data<T>(), grad.data<T>(),
+                      k, n, m, true, false, accumulate);
       }
     });
   }

@@ -22,8 +22,7 @@ struct PadBackward final : Node {
 
 }  // namespace
 
-Tensor pad(const Tensor& x, const std::vector<std::array<std::int64_t, 2>>& padding,
-           double value) {
+Tensor pad(const Tensor& x, const std::vector<std::array<std::int64_t, 2>>& padding, double value) {
   check_defined("pad", "input", x);
   if (padding.size() != static_cast<std::size_t>(x.rank())) {
     throw Error(fmt::format("pad: {} pairs for {}", padding.size(), describe(x)));

@@ -17,9 +17,10 @@ constexpr std::int64_t kMaxWindow = 255;  // positions are kept in one byte
 std::int64_t pooled(const char* op, const Tensor& x, std::int64_t size, std::int64_t window,
                     std::int64_t stride, std::int64_t padding) {
   if (window < 1 || stride < 1 || padding < 0 || 2 * padding > window) {
-    throw Error(fmt::format("{}: window {}, stride {}, padding {}: window and stride must be "
-                            "positive, padding at most half the window",
-                            op, window, stride, padding));
+    throw Error(
+        fmt::format("{}: window {}, stride {}, padding {}: window and stride must be "
+                    "positive, padding at most half the window",
+                    op, window, stride, padding));
   }
   if (size + 2 * padding < window) {
     throw Error(fmt::format("{}: a window of {} with padding {} does not fit into {}", op, window,
@@ -40,8 +41,8 @@ Pool2dShape make_shape(const char* op, const Tensor& x, const Pool2dOptions& opt
   shape.p = pooled(op, x, shape.h, shape.r, shape.stride_h, shape.pad_h);
   shape.q = pooled(op, x, shape.w, shape.s, shape.stride_w, shape.pad_w);
   if (shape.r > kMaxWindow || shape.s > kMaxWindow || shape.r * shape.s > kMaxWindow) {
-    throw Error(fmt::format("{}: a window of {} x {} has more than {} pixels", op, shape.r,
-                            shape.s, kMaxWindow));
+    throw Error(fmt::format("{}: a window of {} x {} has more than {} pixels", op, shape.r, shape.s,
+                            kMaxWindow));
   }
   return shape;
 }

@@ -19,9 +19,9 @@ struct SliceBackward final : Node {
     auto [grad_x, accumulate] = destination(0);
     if (!accumulate) grad_x.fill_(0);
     visit_floating(grad.dtype(), "slice", [&, &out = grad_x]<typename T>(T) {
-      kernels::scatter_strided(
-          grad.device(), advance(out.template mutable_data<T>(), offset), grad.data<T>(),
-          strided_shape(grad.shape(), row_major(out.shape())), true);
+      kernels::scatter_strided(grad.device(), advance(out.template mutable_data<T>(), offset),
+                               grad.data<T>(), strided_shape(grad.shape(), row_major(out.shape())),
+                               true);
     });
   }
 };

@@ -36,7 +36,8 @@ void check_arguments(const Tensor& logits, const Tensor& targets, double label_s
     throw Error(fmt::format("{}: targets must be int64 [{}] on {}, but are {}", op, logits.size(0),
                             to_string(logits.device()), describe(targets)));
   }
-  if (logits.count() == 0) throw Error(fmt::format("{}: logits {} are empty", op, describe(logits)));
+  if (logits.count() == 0)
+    throw Error(fmt::format("{}: logits {} are empty", op, describe(logits)));
   if (!(label_smoothing >= 0 && label_smoothing < 1)) {
     throw Error(fmt::format("{}: label_smoothing must be in [0, 1), not {}", op, label_smoothing));
   }

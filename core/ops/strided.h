@@ -31,8 +31,8 @@ void check_defined(const char* op, const char* argument, const Tensor& tensor);
 /// Shape::axis_index() with an error that begins with `op`.
 std::size_t axis_index(const char* op, const Tensor& x, std::int64_t axis);
 
-/// Axis numbers 0 ... rank - 1 for `axes`, in their order. Throws Error, beginning with `op`, if one
-/// does not exist or appears twice.
+/// Axis numbers 0 ... rank - 1 for `axes`, in their order. Throws Error, beginning with `op`, if
+/// one does not exist or appears twice.
 std::vector<std::size_t> axis_indices(const char* op, const Tensor& x,
                                       const std::vector<std::int64_t>& axes);
 

@@ -2,7 +2,6 @@
 
 #include "attune/core/autograd.h"
 #include "attune/core/ops/arithmetic.h"
-#include "attune/core/ops/convolution.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 
@@ -82,10 +81,7 @@ struct ReluBackward final : Node {
 
   Saved y;
 
-  void backward(Tensor grad) override {
-    // If all consumers of y have masked their gradients, there is nothing left to do.
-    add_grad(0, grad_is_masked() ? std::move(grad) : through_relu(std::move(grad), restore(y)));
-  }
+  void backward(Tensor grad) override { add_grad(0, through_relu(std::move(grad), y)); }
 };
 
 struct SigmoidBackward final : Node {
@@ -147,10 +143,7 @@ Tensor abs(const Tensor& x) {
 
 Tensor relu(const Tensor& x) {
   Tensor y = compute("relu", UnaryOp::relu, x);
-  if (auto node = record<ReluBackward>(y, x)) {
-    node->y = node->save(y);
-    y.autograd_meta()->relu_output = true;
-  }
+  if (auto node = record<ReluBackward>(y, x)) node->y = node->save_relu_output(y);
   return y;
 }
 
