@@ -37,6 +37,11 @@ void scatter_strided(Device device, T* y, const T* x, const StridedShape& shape,
 }
 
 template <typename T>
+void clamp(Device device, T* y, const T* x, T low, T high, std::int64_t count) {
+  dispatch(device, "clamp", [&] { cpu::clamp(y, x, low, high, count); });
+}
+
+template <typename T>
 void fill(Device device, T* y, T value, std::int64_t count) {
   dispatch(device, "fill", [&] { cpu::fill(y, value, count); });
 }
@@ -70,6 +75,8 @@ template void compare(Device, CompareOp, std::uint8_t*, const double*, const dou
                       const StridedShape&);
 template void compare(Device, CompareOp, std::uint8_t*, const std::int64_t*, const std::int64_t*,
                       const StridedShape&);
+template void compare(Device, CompareOp, std::uint8_t*, const std::uint8_t*, const std::uint8_t*,
+                      const StridedShape&);
 template void copy_strided(Device, float*, const float*, const StridedShape&);
 template void copy_strided(Device, double*, const double*, const StridedShape&);
 template void copy_strided(Device, std::int64_t*, const std::int64_t*, const StridedShape&);
@@ -80,6 +87,8 @@ template void scatter_strided(Device, std::int64_t*, const std::int64_t*, const 
                               bool);
 template void scatter_strided(Device, std::uint8_t*, const std::uint8_t*, const StridedShape&,
                               bool);
+template void clamp(Device, float*, const float*, float, float, std::int64_t);
+template void clamp(Device, double*, const double*, double, double, std::int64_t);
 template void fill(Device, float*, float, std::int64_t);
 template void fill(Device, double*, double, std::int64_t);
 template void fill(Device, std::int64_t*, std::int64_t, std::int64_t);

@@ -66,6 +66,10 @@ void copy_strided(Device device, T* y, const T* x, const StridedShape& shape);
 template <typename T>
 void scatter_strided(Device device, T* y, const T* x, const StridedShape& shape, bool accumulate);
 
+/// y[i] = min(max(x[i], low), high), where low <= high; NaN stays NaN. `y` may be `x`.
+template <typename T>
+void clamp(Device device, T* y, const T* x, T low, T high, std::int64_t count);
+
 /// y[i] = value.
 template <typename T>
 void fill(Device device, T* y, T value, std::int64_t count);

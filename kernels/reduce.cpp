@@ -19,6 +19,14 @@ void reduce_max(Device device, T* y, std::int64_t* index, const T* x, std::int64
 }
 
 template <typename T>
+void reduce_max_backward(Device device, T* dx, const T* dy, const std::int64_t* index,
+                         std::int64_t outer, std::int64_t middle, std::int64_t inner,
+                         bool accumulate) {
+  dispatch(device, "reduce_max_backward",
+           [&] { cpu::reduce_max_backward(dx, dy, index, outer, middle, inner, accumulate); });
+}
+
+template <typename T>
 double sum_of_squares(Device device, const T* x, std::int64_t count) {
   double result = 0;
   dispatch(device, "sum_of_squares", [&] { result = cpu::sum_of_squares(x, count); });
@@ -40,6 +48,10 @@ template void reduce_max(Device, float*, std::int64_t*, const float*, std::int64
                          std::int64_t);
 template void reduce_max(Device, double*, std::int64_t*, const double*, std::int64_t, std::int64_t,
                          std::int64_t);
+template void reduce_max_backward(Device, float*, const float*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
+template void reduce_max_backward(Device, double*, const double*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
 template double sum_of_squares(Device, const float*, std::int64_t);
 template double sum_of_squares(Device, const double*, std::int64_t);
 template bool all_finite(Device, const float*, std::int64_t);

@@ -21,6 +21,13 @@ template <typename T>
 void reduce_max(Device device, T* y, std::int64_t* index, const T* x, std::int64_t outer,
                 std::int64_t middle, std::int64_t inner);
 
+/// The adjoint of reduce_max: dx [outer, middle, inner] gets dy [outer, inner] at the positions
+/// `index` [outer, inner] names and zero elsewhere; added to what dx holds if `accumulate`.
+template <typename T>
+void reduce_max_backward(Device device, T* dx, const T* dy, const std::int64_t* index,
+                         std::int64_t outer, std::int64_t middle, std::int64_t inner,
+                         bool accumulate = false);
+
 /// Sum of x[i]^2, accumulated in double in a fixed order. On Device::meta: 0.
 template <typename T>
 double sum_of_squares(Device device, const T* x, std::int64_t count);

@@ -37,15 +37,20 @@ Shape Convolution::output_shape() const {
   return transposed_ ? Shape{s.n, s.h, s.w, s.c} : Shape{s.n, s.p, s.q, s.k};
 }
 
+kernels::FilterChannels filter_channels(const Shape& filter, std::int64_t groups, bool transposed) {
+  const std::int64_t window = filter[1] * filter[2];
+  if (transposed) {
+    return {.outer = filter[0],
+            .middle = window,
+            .inner = filter[3],
+            .outer_per_group = filter[0] / groups};
+  }
+  return {.outer = filter[0], .middle = window * filter[3]};
+}
+
 kernels::FilterChannels Convolution::filter_channels() const {
   const Conv2dShape& s = shape_;
-  if (transposed_) {
-    return {.outer = s.k,
-            .middle = s.r * s.s,
-            .inner = s.channels_per_group(),
-            .outer_per_group = s.filters_per_group()};
-  }
-  return {.outer = s.k, .middle = s.r * s.s * s.channels_per_group()};
+  return attune::filter_channels({s.k, s.r, s.s, s.channels_per_group()}, s.groups, transposed_);
 }
 
 void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,

@@ -13,6 +13,9 @@ struct ConvolutionOptions {
   std::array<std::int64_t, 2> output_padding{0, 0};  ///< of a transposed convolution
 };
 
+/// Which output channel each element of a filter belongs to; its shape is as Convolution says.
+kernels::FilterChannels filter_channels(const Shape& filter, std::int64_t groups, bool transposed);
+
 /// A validated convolution, ordinary or transposed, with its passes on tensors. What conv2d,
 /// conv_transpose2d and every mode of conv_bn are built from, so that no mode can forget a stride
 /// or a group.
@@ -29,7 +32,6 @@ class Convolution {
   Shape output_shape() const;
   std::int64_t out_channels() const { return transposed_ ? shape_.c : shape_.k; }
   std::int64_t output_pixels() const { return output_shape().count() / out_channels(); }
-  /// Which output channel each filter element belongs to.
   kernels::FilterChannels filter_channels() const;
 
   /// y = conv(x, weight) + bias + residual, then ReLU. Undefined tensors are left out.

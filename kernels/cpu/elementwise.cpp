@@ -148,6 +148,11 @@ void scatter_strided(T* y, const T* x, const StridedShape& shape, bool accumulat
 }
 
 template <typename T>
+void clamp(T* y, const T* x, T low, T high, std::int64_t count) {
+  map(y, x, count, [low, high](T v) { return v < low ? low : v > high ? high : v; });
+}
+
+template <typename T>
 void fill(T* y, T value, std::int64_t count) {
   parallel_for_ranges(count, kGrain,
                       [&](Range range) { std::fill_n(y + range.first, range.size(), value); });
@@ -196,6 +201,8 @@ template void compare(CompareOp, std::uint8_t*, const float*, const float*, cons
 template void compare(CompareOp, std::uint8_t*, const double*, const double*, const StridedShape&);
 template void compare(CompareOp, std::uint8_t*, const std::int64_t*, const std::int64_t*,
                       const StridedShape&);
+template void compare(CompareOp, std::uint8_t*, const std::uint8_t*, const std::uint8_t*,
+                      const StridedShape&);
 template void copy_strided(float*, const float*, const StridedShape&);
 template void copy_strided(double*, const double*, const StridedShape&);
 template void copy_strided(std::int64_t*, const std::int64_t*, const StridedShape&);
@@ -204,6 +211,8 @@ template void scatter_strided(float*, const float*, const StridedShape&, bool);
 template void scatter_strided(double*, const double*, const StridedShape&, bool);
 template void scatter_strided(std::int64_t*, const std::int64_t*, const StridedShape&, bool);
 template void scatter_strided(std::uint8_t*, const std::uint8_t*, const StridedShape&, bool);
+template void clamp(float*, const float*, float, float, std::int64_t);
+template void clamp(double*, const double*, double, double, std::int64_t);
 template void fill(float*, float, std::int64_t);
 template void fill(double*, double, std::int64_t);
 template void fill(std::int64_t*, std::int64_t, std::int64_t);

@@ -24,6 +24,9 @@ template <typename T>
 void scatter_strided(T* y, const T* x, const StridedShape& shape, bool accumulate);
 
 template <typename T>
+void clamp(T* y, const T* x, T low, T high, std::int64_t count);
+
+template <typename T>
 void fill(T* y, T value, std::int64_t count);
 
 template <typename T>

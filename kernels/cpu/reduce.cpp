@@ -74,6 +74,21 @@ void reduce_max(T* y, std::int64_t* index, const T* x, std::int64_t outer, std::
 }
 
 template <typename T>
+void reduce_max_backward(T* dx, const T* dy, const std::int64_t* index, std::int64_t outer,
+                         std::int64_t middle, std::int64_t inner, bool accumulate) {
+  const std::int64_t unit = std::max<std::int64_t>(1, middle * inner);
+  parallel_for_ranges(outer, std::max<std::int64_t>(1, kGrain / unit), [&](Range range) {
+    for (std::int64_t o = range.first; o < range.last; ++o) {
+      T* block = dx + o * middle * inner;
+      if (!accumulate) std::fill_n(block, middle * inner, T(0));
+      for (std::int64_t i = 0; i < inner; ++i) {
+        block[index[o * inner + i] * inner + i] += dy[o * inner + i];
+      }
+    }
+  });
+}
+
+template <typename T>
 double sum_of_squares(const T* x, std::int64_t count) {
   const std::int64_t slices = slices_of(count);
   std::array<double, kMaxSlices> partial{};
@@ -111,6 +126,10 @@ template void reduce_max(float*, std::int64_t*, const float*, std::int64_t, std:
                          std::int64_t);
 template void reduce_max(double*, std::int64_t*, const double*, std::int64_t, std::int64_t,
                          std::int64_t);
+template void reduce_max_backward(float*, const float*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
+template void reduce_max_backward(double*, const double*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
 template double sum_of_squares(const float*, std::int64_t);
 template double sum_of_squares(const double*, std::int64_t);
 template bool all_finite(const float*, std::int64_t);

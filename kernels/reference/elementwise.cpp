@@ -123,6 +123,15 @@ void scatter_strided(T* y, const T* x, const StridedShape& shape, bool accumulat
 }
 
 template <typename T>
+void clamp(T* y, const T* x, T low, T high, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] = x[i];
+    if (x[i] < low) y[i] = low;
+    if (x[i] > high) y[i] = high;
+  }
+}
+
+template <typename T>
 void fill(T* y, T value, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) y[i] = value;
 }
@@ -155,6 +164,8 @@ template void compare(CompareOp, std::uint8_t*, const float*, const float*, cons
 template void compare(CompareOp, std::uint8_t*, const double*, const double*, const StridedShape&);
 template void compare(CompareOp, std::uint8_t*, const std::int64_t*, const std::int64_t*,
                       const StridedShape&);
+template void compare(CompareOp, std::uint8_t*, const std::uint8_t*, const std::uint8_t*,
+                      const StridedShape&);
 template void copy_strided(float*, const float*, const StridedShape&);
 template void copy_strided(double*, const double*, const StridedShape&);
 template void copy_strided(std::int64_t*, const std::int64_t*, const StridedShape&);
@@ -163,6 +174,8 @@ template void scatter_strided(float*, const float*, const StridedShape&, bool);
 template void scatter_strided(double*, const double*, const StridedShape&, bool);
 template void scatter_strided(std::int64_t*, const std::int64_t*, const StridedShape&, bool);
 template void scatter_strided(std::uint8_t*, const std::uint8_t*, const StridedShape&, bool);
+template void clamp(float*, const float*, float, float, std::int64_t);
+template void clamp(double*, const double*, double, double, std::int64_t);
 template void fill(float*, float, std::int64_t);
 template void fill(double*, double, std::int64_t);
 template void fill(std::int64_t*, std::int64_t, std::int64_t);

@@ -36,6 +36,19 @@ void reduce_max(T* y, std::int64_t* index, const T* x, std::int64_t outer, std::
 }
 
 template <typename T>
+void reduce_max_backward(T* dx, const T* dy, const std::int64_t* index, std::int64_t outer,
+                         std::int64_t middle, std::int64_t inner, bool accumulate) {
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t m = 0; m < middle; ++m)
+      for (std::int64_t i = 0; i < inner; ++i) {
+        const bool chosen = index[o * inner + i] == m;
+        const T gradient = chosen ? dy[o * inner + i] : T(0);
+        T& target = dx[(o * middle + m) * inner + i];
+        target = accumulate ? target + gradient : gradient;
+      }
+}
+
+template <typename T>
 double sum_of_squares(const T* x, std::int64_t count) {
   double sum = 0;
   for (std::int64_t i = 0; i < count; ++i) {
@@ -60,6 +73,10 @@ template void reduce_max(float*, std::int64_t*, const float*, std::int64_t, std:
                          std::int64_t);
 template void reduce_max(double*, std::int64_t*, const double*, std::int64_t, std::int64_t,
                          std::int64_t);
+template void reduce_max_backward(float*, const float*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
+template void reduce_max_backward(double*, const double*, const std::int64_t*, std::int64_t,
+                                  std::int64_t, std::int64_t, bool);
 template double sum_of_squares(const float*, std::int64_t);
 template double sum_of_squares(const double*, std::int64_t);
 template bool all_finite(const float*, std::int64_t);

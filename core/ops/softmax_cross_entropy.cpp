@@ -1,0 +1,76 @@
+#include "attune/core/ops/softmax_cross_entropy.h"
+
+#include <fmt/format.h>
+
+#include "attune/core/autograd.h"
+#include "attune/core/error.h"
+#include "attune/kernels/softmax_cross_entropy.h"
+
+namespace attune {
+namespace {
+
+struct SoftmaxCrossEntropyBackward final : Node {
+  SoftmaxCrossEntropyBackward() : Node("softmax_cross_entropy") {}
+
+  Saved logits, targets, log_sum_exp;
+  double label_smoothing = 0;
+
+  void backward(Tensor grad) override {
+    const Tensor scores = restore(logits);
+    auto [grad_logits, accumulate] = destination(0);
+    visit_floating(grad.dtype(), name(), [&, &dx = grad_logits, add = accumulate]<typename T>(T) {
+      kernels::softmax_cross_entropy_backward(
+          grad.device(), dx.template mutable_data<T>(), grad.data<T>(), scores.data<T>(),
+          restore(log_sum_exp).data<T>(), restore(targets).data<std::int64_t>(), scores.size(0),
+          scores.size(1), static_cast<T>(label_smoothing), add);
+    });
+  }
+};
+
+void check_arguments(const Tensor& logits, const Tensor& targets, double label_smoothing) {
+  const char* op = "softmax_cross_entropy";
+  check_rank(op, "logits", logits, 2);
+  check_rank(op, "targets", targets, 1);
+  if (targets.dtype() != DType::int64 || targets.device() != logits.device() ||
+      targets.size(0) != logits.size(0)) {
+    throw Error(fmt::format("{}: targets must be int64 [{}] on {}, but are {}", op, logits.size(0),
+                            to_string(logits.device()), describe(targets)));
+  }
+  if (logits.count() == 0)
+    throw Error(fmt::format("{}: logits {} are empty", op, describe(logits)));
+  if (!(label_smoothing >= 0 && label_smoothing < 1)) {
+    throw Error(fmt::format("{}: label_smoothing must be in [0, 1), not {}", op, label_smoothing));
+  }
+  if (targets.device() == Device::meta) return;
+  const auto classes = targets.to_vector<std::int64_t>();
+  for (std::size_t row = 0; row < classes.size(); ++row) {
+    if (classes[row] < 0 || classes[row] >= logits.size(1)) {
+      throw Error(fmt::format("{}: the target of row {} is {}, but there are {} classes", op, row,
+                              classes[row], logits.size(1)));
+    }
+  }
+}
+
+}  // namespace
+
+Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& targets, double label_smoothing) {
+  check_arguments(logits, targets, label_smoothing);
+  const std::int64_t rows = logits.size(0), classes = logits.size(1);
+  Tensor log_sum_exp = Tensor::empty({rows}, logits.dtype(), logits.device());
+  Tensor loss = visit_floating(logits.dtype(), "softmax_cross_entropy", [&]<typename T>(T) {
+    Tensor result = Tensor::empty({}, logits.dtype(), logits.device());
+    kernels::softmax_cross_entropy_forward(
+        logits.device(), result.mutable_data<T>(), log_sum_exp.mutable_data<T>(), logits.data<T>(),
+        targets.data<std::int64_t>(), rows, classes, static_cast<T>(label_smoothing));
+    return result;
+  });
+  if (auto node = record<SoftmaxCrossEntropyBackward>(loss, logits)) {
+    node->label_smoothing = label_smoothing;
+    node->logits = node->save(logits);
+    node->targets = node->save(targets);
+    node->log_sum_exp = node->save(log_sum_exp);
+  }
+  return loss;
+}
+
+}  // namespace attune

@@ -1,0 +1,162 @@
+#include "attune/core/ops/unary.h"
+
+#include "attune/core/autograd.h"
+#include "attune/core/ops/arithmetic.h"
+#include "attune/core/ops/strided.h"
+#include "attune/kernels/elementwise.h"
+
+namespace attune {
+namespace {
+
+using kernels::UnaryOp;
+
+Tensor compute(const char* op, UnaryOp kind, const Tensor& x) {
+  check_defined(op, "input", x);
+  return visit_floating(x.dtype(), op, [&]<typename T>(T) {
+    Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+    kernels::unary(x.device(), kind, y.mutable_data<T>(), x.data<T>(), x.count());
+    return y;
+  });
+}
+
+Tensor power(const Tensor& x, double exponent) {
+  check_defined("pow", "input", x);
+  return visit_floating(x.dtype(), "pow", [&]<typename T>(T) {
+    Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+    kernels::power(x.device(), y.mutable_data<T>(), x.data<T>(), static_cast<T>(exponent),
+                   x.count());
+    return y;
+  });
+}
+
+struct ExpBackward final : Node {
+  ExpBackward() : Node("exp") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override { add_grad(0, grad * restore(y)); }
+};
+
+struct LogBackward final : Node {
+  LogBackward() : Node("log") {}
+
+  Saved x;
+
+  void backward(Tensor grad) override { add_grad(0, grad / restore(x)); }
+};
+
+struct SqrtBackward final : Node {
+  SqrtBackward() : Node("sqrt") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override { add_grad(0, grad / (2 * restore(y))); }
+};
+
+struct PowBackward final : Node {
+  PowBackward() : Node("pow") {}
+
+  Saved x;
+  double exponent = 0;
+
+  void backward(Tensor grad) override {
+    // x^-1 is infinite at 0, and 0 * infinity would not be the derivative of a constant.
+    const bool constant = exponent == 0;
+    add_grad(0, constant ? grad * 0 : grad * (exponent * power(restore(x), exponent - 1)));
+  }
+};
+
+struct AbsBackward final : Node {
+  AbsBackward() : Node("abs") {}
+
+  Saved x;
+
+  void backward(Tensor grad) override {
+    add_grad(0, grad * compute("abs", UnaryOp::sign, restore(x)));
+  }
+};
+
+struct ReluBackward final : Node {
+  ReluBackward() : Node("relu") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override { add_grad(0, through_relu(std::move(grad), y)); }
+};
+
+struct SigmoidBackward final : Node {
+  SigmoidBackward() : Node("sigmoid") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override {
+    const Tensor value = restore(y);
+    add_grad(0, grad * value * (1 - value));
+  }
+};
+
+struct TanhBackward final : Node {
+  TanhBackward() : Node("tanh") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override {
+    const Tensor value = restore(y);
+    add_grad(0, grad * (1 - value * value));
+  }
+};
+
+}  // namespace
+
+Tensor exp(const Tensor& x) {
+  Tensor y = compute("exp", UnaryOp::exp, x);
+  if (auto node = record<ExpBackward>(y, x)) node->y = node->save(y);
+  return y;
+}
+
+Tensor log(const Tensor& x) {
+  Tensor y = compute("log", UnaryOp::log, x);
+  if (auto node = record<LogBackward>(y, x)) node->x = node->save(x);
+  return y;
+}
+
+Tensor sqrt(const Tensor& x) {
+  Tensor y = compute("sqrt", UnaryOp::sqrt, x);
+  if (auto node = record<SqrtBackward>(y, x)) node->y = node->save(y);
+  return y;
+}
+
+Tensor pow(const Tensor& x, double exponent) {
+  Tensor y = power(x, exponent);
+  if (auto node = record<PowBackward>(y, x)) {
+    node->exponent = exponent;
+    node->x = node->save(x);
+  }
+  return y;
+}
+
+Tensor abs(const Tensor& x) {
+  Tensor y = compute("abs", UnaryOp::abs, x);
+  if (auto node = record<AbsBackward>(y, x)) node->x = node->save(x);
+  return y;
+}
+
+Tensor relu(const Tensor& x) {
+  Tensor y = compute("relu", UnaryOp::relu, x);
+  if (auto node = record<ReluBackward>(y, x)) node->y = node->save_relu_output(y);
+  return y;
+}
+
+Tensor sigmoid(const Tensor& x) {
+  Tensor y = compute("sigmoid", UnaryOp::sigmoid, x);
+  if (auto node = record<SigmoidBackward>(y, x)) node->y = node->save(y);
+  return y;
+}
+
+Tensor tanh(const Tensor& x) {
+  Tensor y = compute("tanh", UnaryOp::tanh, x);
+  if (auto node = record<TanhBackward>(y, x)) node->y = node->save(y);
+  return y;
+}
+
+}  // namespace attune

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attune/kernels/conv2d_shape.h"
+#include "tests/test_util.h"
+
+// The geometries that convolution kernels are tested on.
+namespace attune::test {
+
+inline std::string to_string(const Conv2dShape& s) {
+  const auto pair = [](std::int64_t a, std::int64_t b) {
+    return std::to_string(a) + "x" + std::to_string(b);
+  };
+  return "n " + std::to_string(s.n) + ", input " + pair(s.h, s.w) + "x" + std::to_string(s.c) +
+         ", filter " + std::to_string(s.k) + " of " + pair(s.r, s.s) + ", stride " +
+         pair(s.stride_h, s.stride_w) + ", pad " + pair(s.pad_h, s.pad_w) + ", dilation " +
+         pair(s.dilation_h, s.dilation_w) + ", groups " + std::to_string(s.groups);
+}
+
+/// A geometry drawn at random: every option, often unequal in height and width, and one case in
+/// four depthwise.
+inline Conv2dShape random_conv2d_shape(std::uint64_t seed) {
+  Random random(seed);
+  const auto two = [&](std::int64_t low, std::int64_t high) {
+    return std::array<std::int64_t, 2>{random.integer(low, high), random.integer(low, high)};
+  };
+  const Conv2dOptions sliding{two(1, 3), two(0, 3), two(1, 2), random.integer(1, 4)};
+  const auto filter = two(1, 4), extra = two(0, 8);
+  const bool depthwise = random.integer(0, 3) == 0;
+  const std::int64_t channels = depthwise ? 1 : random.integer(1, 9);
+  const std::int64_t filters = depthwise ? 1 : random.integer(1, 9);
+  Conv2dOptions options = sliding;
+  if (depthwise) options.groups = random.integer(2, 20);
+  std::array<std::int64_t, 2> size{};
+  for (std::size_t d = 0; d < 2; ++d) {
+    const std::int64_t span = options.dilation[d] * (filter[d] - 1) + 1;
+    size[d] = std::max<std::int64_t>(1, span - 2 * options.padding[d]) + extra[d];
+  }
+  return make_conv2d_shape("test",
+                           {random.integer(1, 3), size[0], size[1], options.groups * channels},
+                           {options.groups * filters, filter[0], filter[1], channels}, options);
+}
+
+/// Geometries that take each path of the fast kernels on purpose.
+inline std::vector<Conv2dShape> notable_conv2d_shapes() {
+  const auto make = [](std::array<std::int64_t, 4> x, std::array<std::int64_t, 4> w,
+                       const Conv2dOptions& options) {
+    return make_conv2d_shape("test", x, w, options);
+  };
+  return {
+      make({3, 20, 17, 24}, {16, 3, 3, 24}, {{1, 1}, {1, 1}, {1, 1}, 1}),  // many blocks of pixels
+      make({1, 33, 29, 24}, {8, 3, 3, 24}, {{1, 1}, {1, 1}, {1, 1}, 1}),   // ... in one image
+      make({2, 21, 19, 24}, {8, 3, 3, 12}, {{2, 1}, {2, 1}, {2, 1}, 2}),   // ... of two groups
+      make({2, 5, 6, 70}, {40, 3, 3, 70}, {{2, 2}, {1, 1}, {1, 1}, 1}),
+      make({2, 12, 11, 3}, {8, 7, 7, 3}, {{2, 2}, {3, 3}, {1, 1}, 1}),     // a stem
+      make({3, 25, 26, 40}, {24, 1, 1, 40}, {{1, 1}, {0, 0}, {1, 1}, 1}),  // pointwise
+      make({2, 9, 8, 12}, {18, 1, 1, 4}, {{1, 1}, {0, 0}, {1, 1}, 3}),     // ... of three groups
+      make({2, 9, 8, 12}, {7, 1, 1, 12}, {{2, 2}, {0, 0}, {1, 1}, 1}),     // a 1x1 shortcut
+      make({2, 5, 4, 6}, {7, 1, 1, 6}, {{1, 1}, {1, 2}, {1, 1}, 1}),       // 1x1, padded
+      make({2, 17, 16, 33}, {33, 3, 3, 1}, {{1, 1}, {1, 1}, {1, 1}, 33}),  // depthwise
+      make({2, 9, 16, 8}, {8, 3, 2, 1}, {{2, 3}, {1, 1}, {2, 2}, 8}),
+      make({2, 7, 7, 6}, {12, 3, 3, 1}, {{1, 1}, {1, 1}, {1, 1}, 6}),  // two filters a channel
+      make({1, 1, 1, 1}, {1, 1, 1, 1}, {{1, 1}, {0, 0}, {1, 1}, 1}),
+      make({1, 2, 2, 5}, {4, 3, 3, 5}, {{1, 1}, {3, 3}, {1, 1}, 1}),  // more padding than image
+      make({1, 4, 4, 5}, {4, 2, 2, 5}, {{3, 3}, {0, 0}, {1, 1}, 1}),  // pixels that nobody reads
+  };
+}
+
+/// All of the above.
+inline std::vector<Conv2dShape> conv2d_shapes(std::uint64_t random_ones) {
+  std::vector<Conv2dShape> shapes = notable_conv2d_shapes();
+  for (std::uint64_t seed = 0; seed < random_ones; ++seed) {
+    shapes.push_back(random_conv2d_shape(seed));
+  }
+  return shapes;
+}
+
+}  // namespace attune::test

@@ -1,0 +1,179 @@
+#include "attune/kernels/conv2d.h"
+
+#include "attune/kernels/memory.h"
+#include "attune/kernels/reference/conv2d.h"
+#include "attune/kernels/threads.h"
+#include "tests/catch.h"
+#include "tests/kernels/conv2d_cases.h"
+#include "tests/kernels/kernel_test.h"
+
+// The fast convolution kernels against the reference ones, in every combination of options.
+
+namespace attune::kernels {
+namespace {
+
+constexpr std::uint64_t kRandomShapes = 150;
+
+/// The steps of an epilogue; bit i of `choice` decides on step i.
+template <typename T>
+struct EpilogueCase {
+  std::vector<T> bias, residual, mask;
+  bool relu, in_place;
+
+  EpilogueCase(std::int64_t count, std::int64_t channels, std::uint64_t choice)
+      : bias(test::random_vector<T>((choice & 1) ? channels : 0, choice + 100)),
+        residual(test::random_vector<T>((choice & 2) ? count : 0, choice + 200)),
+        mask(test::random_vector<T>((choice & 4) ? count : 0, choice + 300)),
+        relu((choice & 8) != 0),
+        in_place((choice & 16) != 0 && !residual.empty()) {}
+
+  /// The epilogue for an output at `out`, to which the residual is copied first if it is to be
+  /// that output.
+  Conv2dEpilogue<T> prepare(std::vector<T>& out) const {
+    if (in_place) out = residual;
+    Conv2dEpilogue<T> epilogue;
+    epilogue.bias = bias.empty() ? nullptr : bias.data();
+    epilogue.residual = in_place ? out.data() : (residual.empty() ? nullptr : residual.data());
+    epilogue.mask = mask.empty() ? nullptr : mask.data();
+    epilogue.relu = relu;
+    return epilogue;
+  }
+};
+constexpr std::uint64_t kEpilogues = 32;
+
+/// An output that shows what a kernel leaves unwritten.
+template <typename T>
+std::vector<T> unwritten(std::int64_t count) {
+  return std::vector<T>(static_cast<std::size_t>(count), std::numeric_limits<T>::quiet_NaN());
+}
+
+template <typename T>
+void check_forward(const Conv2dShape& shape, std::uint64_t seed) {
+  const auto x = test::random_vector<T>(shape.input_count(), seed);
+  const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
+  const EpilogueCase<T> steps(shape.output_count(), shape.k, seed % kEpilogues);
+  auto y = unwritten<T>(shape.output_count()), expected = y;
+  conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape, steps.prepare(y));
+  reference::conv2d_forward(expected.data(), x.data(), w.data(), shape, steps.prepare(expected));
+  CHECK(test::relative_error(y, expected) <= test::tolerance<T>());
+}
+
+template <typename T>
+void check_backward_input(const Conv2dShape& shape, std::uint64_t seed) {
+  const auto dy = test::random_vector<T>(shape.output_count(), seed);
+  const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
+  const EpilogueCase<T> steps(shape.input_count(), shape.c, seed % kEpilogues);
+  auto dx = unwritten<T>(shape.input_count()), expected = dx;
+  conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape, steps.prepare(dx));
+  reference::conv2d_backward_input(expected.data(), dy.data(), w.data(), shape,
+                                   steps.prepare(expected));
+  CHECK(test::relative_error(dx, expected) <= test::tolerance<T>());
+}
+
+template <typename T>
+void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed) {
+  const auto x = test::random_vector<T>(shape.input_count(), seed);
+  const auto dy = test::random_vector<T>(shape.output_count(), seed + 1);
+  for (const bool accumulate : {false, true}) {
+    auto dw = accumulate ? test::random_vector<T>(shape.filter_count(), seed + 2)
+                         : unwritten<T>(shape.filter_count());
+    auto expected = dw;
+    conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, accumulate);
+    reference::conv2d_backward_weight(expected.data(), x.data(), dy.data(), shape, accumulate);
+    CHECK(test::relative_error(dw, expected) <= test::tolerance<T>());
+  }
+}
+
+template <typename T>
+void check_backward_bias(std::int64_t pixels, std::int64_t channels) {
+  const auto dy = test::random_vector<T>(pixels * channels, 7);
+  for (const bool accumulate : {false, true}) {
+    auto db = accumulate ? test::random_vector<T>(channels, 8) : unwritten<T>(channels);
+    auto expected = db;
+    conv2d_backward_bias(Device::cpu, db.data(), dy.data(), pixels, channels, accumulate);
+    reference::conv2d_backward_bias(expected.data(), dy.data(), pixels, channels, accumulate);
+    CHECK(test::relative_error(db, expected) <= test::tolerance<T>());
+  }
+}
+
+TEST_CASE("conv2d: forward is the reference's, with every epilogue") {
+  std::uint64_t seed = 0;
+  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+    INFO("case " << seed << ": " << test::to_string(shape));
+    check_forward<float>(shape, seed);
+    check_forward<double>(shape, seed++);
+  }
+}
+
+TEST_CASE("conv2d: backward_input is the reference's, with every epilogue") {
+  std::uint64_t seed = 0;
+  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+    INFO("case " << seed << ": " << test::to_string(shape));
+    check_backward_input<float>(shape, seed);
+    check_backward_input<double>(shape, seed++);
+  }
+}
+
+TEST_CASE("conv2d: backward_weight is the reference's, accumulated or not") {
+  std::uint64_t seed = 0;
+  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+    INFO("case " << seed << ": " << test::to_string(shape));
+    check_backward_weight<float>(shape, seed);
+    check_backward_weight<double>(shape, seed++);
+  }
+}
+
+TEST_CASE("conv2d: backward_bias is the reference's, accumulated or not") {
+  for (const std::int64_t pixels : {1, 255, 1000, 5000}) {
+    for (const std::int64_t channels : {1, 3, 40}) {
+      INFO(pixels << " pixels of " << channels << " channels");
+      check_backward_bias<float>(pixels, channels);
+      check_backward_bias<double>(pixels, channels);
+    }
+  }
+}
+
+TEST_CASE("conv2d: a NaN in the input reaches the output through a ReLU") {
+  const Conv2dShape shape = make_conv2d_shape("test", {1, 1, 1, 1}, {1, 1, 1, 1}, {});
+  const float x = std::numeric_limits<float>::quiet_NaN(), w = 1;
+  Conv2dEpilogue<float> epilogue;
+  epilogue.relu = true;
+  float y = 0;
+  conv2d_forward(Device::cpu, &y, &x, &w, shape, epilogue);
+  CHECK(std::isnan(y));
+  reference::conv2d_forward(&y, &x, &w, shape, epilogue);
+  CHECK(std::isnan(y));
+}
+
+TEST_CASE("conv2d: results and workspace do not depend on the number of threads") {
+  for (const Conv2dShape& shape : test::notable_conv2d_shapes()) {
+    INFO(test::to_string(shape));
+    const auto x = test::random_vector<float>(shape.input_count(), 1);
+    const auto w = test::random_vector<float>(shape.filter_count(), 2);
+    const auto dy = test::random_vector<float>(shape.output_count(), 3);
+    test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
+      reset_peak_memory(Device::cpu);
+      std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
+      std::vector<float> db(static_cast<std::size_t>(shape.k));
+      conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape);
+      conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
+      conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape);
+      conv2d_backward_bias(Device::cpu, db.data(), dy.data(), shape.output_pixels(), shape.k);
+      const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
+      CHECK(workspace.live == 0);
+      results = {y, dx, dw, db, {static_cast<float>(workspace.peak)}};
+    });
+  }
+}
+
+TEST_CASE("conv2d: nothing happens on the meta device") {
+  const Conv2dShape shape = make_conv2d_shape("test", {2, 8, 8, 4}, {4, 3, 3, 4}, {});
+  float* none = nullptr;
+  conv2d_forward(Device::meta, none, none, none, shape);
+  conv2d_backward_input(Device::meta, none, none, none, shape);
+  conv2d_backward_weight(Device::meta, none, none, none, shape);
+  conv2d_backward_bias(Device::meta, none, none, shape.output_pixels(), shape.k);
+}
+
+}  // namespace
+}  // namespace attune::kernels
