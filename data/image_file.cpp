@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <memory>
+
+#include "attune/core/error.h"
+#include "attune/data/image.h"
+
+namespace attune {
+namespace {
+
+// The decoder grows some buffers as the compressed data demands, whatever size the file's header
+// has announced. It allocates through these functions, which refuse a block larger than the image
+// being decoded can need.
+thread_local std::size_t largest_block = 0;
+
+void* limited_malloc(std::size_t bytes) {
+  return bytes <= largest_block ? std::malloc(bytes) : nullptr;
+}
+
+void* limited_realloc(void* block, std::size_t bytes) {
+  return bytes <= largest_block ? std::realloc(block, bytes) : nullptr;
+}
+
+}  // namespace
+}  // namespace attune
+
+#define STBI_MALLOC(bytes) attune::limited_malloc(bytes)
+#define STBI_REALLOC(block, bytes) attune::limited_realloc(block, bytes)
+#define STBI_FREE(block) std::free(block)
+#define STBI_ONLY_PNG
+#define STBI_ONLY_JPEG
+#define STBI_ONLY_BMP
+#define STBI_ONLY_GIF
+#define STBI_ONLY_PNM
+#define STBI_NO_STDIO
+#define STB_IMAGE_STATIC  // A program that links attune may have its own copy of stb_image.
+#define STB_IMAGE_IMPLEMENTATION
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#include <stb_image.h>
+#pragma GCC diagnostic pop
+
+namespace attune {
+namespace {
+
+// Beyond one byte per channel and pixel: 16-bit PNG (8 bytes per pixel) in a buffer that grows by
+// doubling; coefficients of a progressive JPEG; and fixed tables, JPEG and GIF having the largest.
+constexpr std::size_t kBytesPerPixel = 32;
+constexpr std::size_t kFixedBytes = std::size_t{1} << 20;
+
+constexpr int kChannels = 3;
+
+[[noreturn]] void fail(const std::string& path, const std::string& reason) {
+  throw Error(fmt::format("image {}: {}", path, reason));
+}
+
+std::vector<stbi_uc> read_bytes(const std::string& path, std::int64_t max_bytes) {
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  if (error) fail(path, error.message());
+  if (bytes == 0) fail(path, "the file is empty");
+  const std::int64_t limit = std::min<std::int64_t>(max_bytes, std::numeric_limits<int>::max());
+  if (bytes > static_cast<std::uintmax_t>(limit)) {
+    fail(path, fmt::format("the file has {} bytes, more than the limit of {}", bytes, limit));
+  }
+  std::vector<stbi_uc> content(bytes);
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(reinterpret_cast<char*>(content.data()), static_cast<std::streamsize>(bytes))) {
+    fail(path, fmt::format("cannot read its {} bytes", bytes));
+  }
+  return content;
+}
+
+}  // namespace
+
+ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
+  const std::vector<stbi_uc> content = read_bytes(path, limits.max_file_bytes);
+  const int bytes = static_cast<int>(content.size());
+  int width = 0;
+  int height = 0;
+  int file_channels = 0;
+  largest_block = kFixedBytes;
+  if (!stbi_info_from_memory(content.data(), bytes, &width, &height, &file_channels)) {
+    fail(path, stbi_failure_reason());
+  }
+  if (width <= 0 || height <= 0 || width > limits.max_pixels / height) {
+    fail(path, fmt::format("{} x {} pixels (height x width), more than the limit of {}", height,
+                           width, limits.max_pixels));
+  }
+
+  ByteImage image{{height, width, kChannels}, {}};
+  const auto pixels = static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+  largest_block = kFixedBytes + kBytesPerPixel * pixels;
+  const std::unique_ptr<stbi_uc, decltype(&std::free)> decoded(
+      stbi_load_from_memory(content.data(), bytes, &width, &height, &file_channels, kChannels),
+      &std::free);
+  if (!decoded) fail(path, stbi_failure_reason());
+  if (width != image.size.width || height != image.size.height) {
+    fail(path, "its parts disagree about its size");
+  }
+  image.pixels.assign(decoded.get(), decoded.get() + image.size.count());
+  return image;
+}
+
+}  // namespace attune

@@ -1,0 +1,102 @@
+#include "support/command_line.h"
+
+#include <attune/version.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <iostream>
+#include <map>
+#include <new>
+
+namespace attune::examples {
+namespace {
+
+// A message of several lines would not be "one clear line".
+std::string one_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  for (char& c : text) {
+    if (c == '\n') c = ' ';
+  }
+  return text;
+}
+
+int report(const std::string& message, int exit_code) {
+  std::cerr << "error: " << one_line(message) << std::endl;
+  return exit_code;
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& app, RunOptions& options) {
+  app.add_option("--net", options.net, "ResNet for small images: resnet20, 32, 44, 56, 110")
+      ->capture_default_str()
+      ->group("Network and data");
+  app.add_option("--data", options.data,
+                 "'synthetic', or a directory with CIFAR-10 or CIFAR-100 in binary form, or with "
+                 "train/ and test/ folders of one folder of images a class")
+      ->capture_default_str()
+      ->group("Network and data");
+  app.add_option("--limit", options.limit, "Use only so many training images (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Network and data");
+  app.add_option("--workers", options.workers,
+                 "Threads that prepare batches ahead (0: none, prepare them in between)")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str()
+      ->group("Network and data");
+  app.add_option("--batch-size", options.batch_size, "Images a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{65536}))
+      ->capture_default_str()
+      ->group("Training");
+  app.add_flag("--double", options.use_double, "Compute in double precision (slow)")
+      ->group("Training");
+  app.add_option("--seed", options.seed, "Of everything random")
+      ->capture_default_str()
+      ->group("Training");
+  app.add_option("--threads", options.threads,
+                 "Threads that compute (0: one a core); results do not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str()
+      ->group("Training");
+  app.add_option("--out", options.out, "Directory for metrics.csv, summary.json and more")
+      ->type_name("DIR")
+      ->group("Output");
+  app.add_option("--json", options.json, "Also write the results to this file")
+      ->type_name("FILE")
+      ->group("Output");
+  const std::map<std::string, ProgressStyle> styles = {{"auto", ProgressStyle::automatic},
+                                                       {"plain", ProgressStyle::plain},
+                                                       {"off", ProgressStyle::off}};
+  app.add_option("--progress", options.progress,
+                 "auto: a bar on a terminal, else lines; plain: lines; off")
+      ->transform(CLI::CheckedTransformer(styles))
+      ->type_name("STYLE")
+      ->default_str("auto")
+      ->group("Output");
+}
+
+int run_program(CLI::App& app, int argc, char** argv, const std::string& examples,
+                const std::function<int()>& body) {
+  app.set_version_flag("--version", fmt::format("attune {}", version));
+  app.get_formatter()->column_width(34);
+  app.footer(examples);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help_or_version) {
+    return app.exit(help_or_version);
+  } catch (const CLI::ParseError& error) {
+    return report(fmt::format("{} (--help lists the options)", one_line(error.what())),
+                  kExitUsageError);
+  }
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", kExitRunError);
+  } catch (const std::exception& error) {
+    return report(error.what(), kExitRunError);
+  }
+}
+
+}  // namespace attune::examples

@@ -1,0 +1,116 @@
+#include "support/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "attune/core/error.h"
+#include "tests/catch.h"
+
+using namespace attune;
+using namespace attune::examples;
+
+namespace {
+
+struct Outcome {
+  int exit_code;
+  std::string out, err;
+};
+
+/// Runs a program with the shared options on `arguments`.
+Outcome run(
+    std::vector<std::string> arguments, RunOptions& options,
+    const std::function<int()>& body = [] { return kExitDone; }) {
+  arguments.insert(arguments.begin(), "program");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  std::ostringstream out, err;
+  std::streambuf* const cout = std::cout.rdbuf(out.rdbuf());
+  std::streambuf* const cerr = std::cerr.rdbuf(err.rdbuf());
+  CLI::App app("A program");
+  add_run_options(app, options);
+  const int exit_code =
+      run_program(app, static_cast<int>(argv.size()), argv.data(), "Examples:\n  program", body);
+  std::cout.rdbuf(cout);
+  std::cerr.rdbuf(cerr);
+  return {exit_code, out.str(), err.str()};
+}
+
+}  // namespace
+
+TEST_CASE("options reach the program") {
+  RunOptions options;
+  const Outcome outcome =
+      run({"--net",      "resnet32", "--data",   "x",     "--batch-size=7", "--seed", "5",
+           "--threads",  "2",        "--double", "--out", "runs/a",         "--json", "b.json",
+           "--progress", "plain",    "--limit",  "9",     "--workers",      "0"},
+          options);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  CHECK(options.net == "resnet32");
+  CHECK(options.data == "x");
+  CHECK(options.batch_size == 7);
+  CHECK(options.seed == 5);
+  CHECK(options.threads == 2);
+  CHECK(options.use_double);
+  CHECK(options.out == "runs/a");
+  CHECK(options.json == "b.json");
+  CHECK(options.progress == ProgressStyle::plain);
+  CHECK(options.limit == 9);
+  CHECK(options.workers == 0);
+}
+
+TEST_CASE("a wrong command line is one line and exit code 2") {
+  const std::vector<std::vector<std::string>> wrong = {{"--colour"},
+                                                       {"--batch-size", "0"},
+                                                       {"--batch-size", "many"},
+                                                       {"--threads", "-1"},
+                                                       {"--limit", "-5"},
+                                                       {"--progress", "loud"},
+                                                       {"stray"},
+                                                       {"--out"}};
+  for (const auto& arguments : wrong) {
+    INFO(arguments[0]);
+    RunOptions options;
+    bool ran = false;
+    const Outcome outcome = run(arguments, options, [&] {
+      ran = true;
+      return kExitDone;
+    });
+    CHECK(outcome.exit_code == kExitUsageError);
+    CHECK(!ran);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.rfind("error: ", 0) == 0);
+    CHECK(outcome.err.find(arguments[0]) != std::string::npos);
+    CHECK(outcome.err.find('\n') == outcome.err.size() - 1);
+  }
+}
+
+TEST_CASE("an error of the run is one line and exit code 1") {
+  RunOptions options;
+  const Outcome outcome = run({}, options, []() -> int { throw Error("no such\nfile"); });
+  CHECK(outcome.exit_code == kExitRunError);
+  CHECK(outcome.err == "error: no such file\n");
+}
+
+TEST_CASE("the program's own exit code is passed on") {
+  RunOptions options;
+  CHECK(run({}, options, [] { return kExitInterrupted; }).exit_code == 130);
+}
+
+TEST_CASE("help goes to stdout, with groups, defaults and examples") {
+  RunOptions options;
+  const Outcome outcome = run({"--help"}, options);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  for (const char* part : {"Training", "Output", "--batch-size", "128", "Examples:"}) {
+    CHECK(outcome.out.find(part) != std::string::npos);
+  }
+}
+
+TEST_CASE("the version is the library's") {
+  RunOptions options;
+  CHECK(run({"--version"}, options).out.rfind("attune ", 0) == 0);
+}
