@@ -109,7 +109,7 @@ double difference(const Tensor& a, const Tensor& b, double scale) {
   const auto y = b.to_vector<double>();
   double result = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    const double error = std::abs(x[i] - y[i]) / scale;
+    const double error = x[i] == y[i] ? 0 : std::abs(x[i] - y[i]) / scale;  // scale may be 0
     if (!(error <= result)) result = error;
   }
   return result;
