@@ -41,7 +41,8 @@ ConstView<T> view(const T* data, std::int64_t rows, std::int64_t columns, std::i
 // Scratch is sized by the shape alone: memory statistics do not depend on the number of threads,
 // and a thread that does not exist touches none of its share.
 constexpr std::int64_t kMaxWorkers = 16;
-constexpr std::int64_t kCacheBytes = 128 << 10;  // of patches: with Eigen's packed copy, a small L2 cache
+constexpr std::int64_t kCacheBytes =
+    128 << 10;  // of patches: with Eigen's packed copy, a small L2 cache
 constexpr std::int64_t kMaxPatchBytes = 2 << 20;     // a worker
 constexpr std::int64_t kMaxPartialBytes = 32 << 20;  // of partial filters, in backward_weight
 
@@ -191,8 +192,8 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
                            const Conv2dEpilogue<T>& epilogue) {
   if (is_depthwise(shape)) return conv2d_depthwise_backward_input(dx, dy, w, shape, epilogue);
 
-  const std::int64_t rows = block_rows<T>(shape);
   if (is_pointwise(shape)) {
+    const std::int64_t rows = block_rows<T>(shape);
     parallel_for_ranges(shape.output_pixels(), rows, [&](Range pixels) {
       begin_epilogue(dx, pixels.first, pixels.size(), shape.c, epilogue);
       for (std::int64_t g = 0; g < shape.groups; ++g) {
@@ -206,10 +207,11 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
   }
 
   // Patches of neighbouring blocks overlap, but never those of two images: one thread an image.
+  const std::int64_t in_pixels = shape.h * shape.w, out_pixels = shape.p * shape.q;
+  const std::int64_t rows = std::min(block_rows<T>(shape), out_pixels);
   const std::int64_t workers = std::min(shape.n, kMaxWorkers);
   const std::int64_t scratch_size = rows * patch_size(shape);
   const Workspace<T> scratch(workers * scratch_size);
-  const std::int64_t in_pixels = shape.h * shape.w, out_pixels = shape.p * shape.q;
 
   parallel_for_workers(shape.n, workers, [&](std::int64_t n, std::int64_t worker) {
     T* patches = scratch.data() + worker * scratch_size;

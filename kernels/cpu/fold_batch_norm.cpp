@@ -1,5 +1,6 @@
 #include "attune/kernels/cpu/fold_batch_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "attune/kernels/cpu/parallel.h"
