@@ -86,8 +86,8 @@ Task folder_task(const fs::path& directory, const RunOptions& options) {
 
 void check_directory(const RunOptions& options) {
   if (!fs::is_directory(options.data)) {
-    throw Error(fmt::format("--data {}: no such directory (or use --data {})", options.data,
-                            kSynthetic));
+    throw Error(
+        fmt::format("--data {}: no such directory (or use --data {})", options.data, kSynthetic));
   }
 }
 

@@ -36,8 +36,9 @@ struct Transfer {
   Task target;
 };
 
-/// The pair that --data names: the two domains of the synthetic shapes; CIFAR-100 and then CIFAR-10,
-/// from a directory with both; or source/ and target/, each with train/ and test/ as above.
+/// The pair that --data names: the two domains of the synthetic shapes; CIFAR-100 and then
+/// CIFAR-10, from a directory with both; or source/ and target/, each with train/ and test/ as
+/// above.
 Transfer open_transfer(const RunOptions& options);
 
 /// Shuffled batches of the training images, all of the same size, in the precision of the run.

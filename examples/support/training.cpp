@@ -22,6 +22,12 @@ void apply_settings(const RunOptions& options) {
   manual_seed(options.seed);
 }
 
+LrSchedule one_cycle(std::int64_t steps) {
+  constexpr double kWarmUp = 0.25;
+  if (kWarmUp * static_cast<double>(steps) <= 1) return [](std::int64_t) { return 1.0; };
+  return OneCycleLr(steps, {.warm_up = kWarmUp});
+}
+
 bool StepResult::finite() const { return std::isfinite(loss); }
 
 StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
@@ -40,7 +46,7 @@ StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
   return result;
 }
 
-double accuracy(Module& net, const DataLoader& batches) {
+double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
   const NoGradGuard no_grad;
   std::int64_t right = 0, total = 0;
   for (const Batch& batch : batches.epoch(0)) {
@@ -48,6 +54,7 @@ double accuracy(Module& net, const DataLoader& batches) {
     const Tensor hits = equal(argmax(net(batch.images), 1), batch.targets);
     for (const std::uint8_t hit : hits.to_vector<std::uint8_t>()) right += hit;
     total += batch.size();
+    progress.advance(batch.size());
   }
   return static_cast<double>(right) / static_cast<double>(total);
 }
