@@ -2,9 +2,7 @@
 // by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -41,21 +39,7 @@ void add_options(CLI::App& app, CompareOptions& options) {
       ->check(CLI::PositiveNumber);
   add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
   add("--weight-decay", options.weight_decay, "Of SGD")->check(CLI::NonNegativeNumber);
-  const std::map<std::string, Mode> modes = {
-      {"train", Mode::train}, {"eval", Mode::eval}, {"tune", Mode::tune}, {"deploy", Mode::deploy}};
-  app.add_option("--modes", options.modes, "Which modes to compare")
-      ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(modes))
-      ->type_name("MODE,...")
-      ->default_str("train,eval,tune,deploy")
-      ->group("Training");
-  app.final_callback([&options] {
-    std::vector<Mode> modes_in_order = options.modes;
-    std::sort(modes_in_order.begin(), modes_in_order.end());
-    if (std::adjacent_find(modes_in_order.begin(), modes_in_order.end()) != modes_in_order.end()) {
-      throw CLI::ValidationError("--modes", "a mode is named twice");
-    }
-  });
+  add_modes_option(app, options.modes);
 }
 
 int compare(const CompareOptions& options) {

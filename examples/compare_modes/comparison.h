@@ -54,7 +54,7 @@ struct Comparison {
   std::string source;
   std::string target;
   Pretrained pretrained;
-  std::vector<ModeResult> modes;
+  std::vector<ModeResult> modes = {};
   bool interrupted = false;
 
   /// Null if the mode was not part of the comparison.

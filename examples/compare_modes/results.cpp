@@ -103,26 +103,18 @@ nlohmann::json to_json(const Comparison& comparison, const CompareOptions& optio
                                      {"accuracy_after", number(result.accuracy_after)},
                                      {"diverged", result.diverged}};
   }
-  const RunOptions& run = options.run;
-  nlohmann::json json = {{"settings",
-                          {{"program", "compare_modes"},
-                           {"version", version},
-                           {"net", run.net},
-                           {"data", run.data},
-                           {"source", comparison.source},
-                           {"target", comparison.target},
-                           {"limit", run.limit},
-                           {"batch_size", run.batch_size},
-                           {"dtype", run.use_double ? "float64" : "float32"},
-                           {"seed", run.seed},
-                           {"threads", num_threads()},
-                           {"pretrain_epochs", options.pretrain_epochs},
-                           {"pretrain_lr", options.pretrain_lr},
-                           {"epochs", options.epochs},
-                           {"steps", options.steps},
-                           {"lr", options.lr},
-                           {"momentum", options.momentum},
-                           {"weight_decay", options.weight_decay}}},
+  nlohmann::json settings = settings_json(options.run);
+  settings.update({{"program", "compare_modes"},
+                   {"source", comparison.source},
+                   {"target", comparison.target},
+                   {"pretrain_epochs", options.pretrain_epochs},
+                   {"pretrain_lr", options.pretrain_lr},
+                   {"epochs", options.epochs},
+                   {"steps", options.steps},
+                   {"lr", options.lr},
+                   {"momentum", options.momentum},
+                   {"weight_decay", options.weight_decay}});
+  nlohmann::json json = {{"settings", settings},
                          {"source_accuracy", number(comparison.pretrained.source_accuracy)},
                          {"interrupted", comparison.interrupted},
                          {"modes", modes}};

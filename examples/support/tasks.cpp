@@ -22,11 +22,11 @@ constexpr const char* kSynthetic = "synthetic";
 
 Task synthetic_task(Domain domain, const RunOptions& options) {
   const std::int64_t count = options.limit > 0 ? options.limit : kSyntheticTrainImages;
+  const std::int64_t test_count = std::min(count, kSyntheticTestImages);
   const ChannelStatistics statistics = synthetic_shapes_statistics();
   return {.name = fmt::format("synthetic shapes, {} domain", to_string(domain)),
           .train = std::make_shared<SyntheticShapes>(domain, Split::train, count, options.seed),
-          .test = std::make_shared<SyntheticShapes>(domain, Split::test, kSyntheticTestImages,
-                                                    options.seed),
+          .test = std::make_shared<SyntheticShapes>(domain, Split::test, test_count, options.seed),
           .train_transform = cifar_train(statistics),
           .test_transform = cifar_test(statistics)};
 }
@@ -53,7 +53,7 @@ Task cifar_task(const std::string& name, const fs::path& directory,
                 const ChannelStatistics& statistics, const RunOptions& options) {
   return {.name = name,
           .train = limited(std::make_shared<Cifar>(directory, Split::train), options),
-          .test = std::make_shared<Cifar>(directory, Split::test),
+          .test = limited(std::make_shared<Cifar>(directory, Split::test), options),
           .train_transform = cifar_train(statistics),
           .test_transform = cifar_test(statistics)};
 }
@@ -76,12 +76,13 @@ Task folder_task(const fs::path& directory, const RunOptions& options) {
   const std::int64_t side = stem == ResNetStem::imagenet ? 224 : 32;
   const Resize resize = Resize::shorter_side(side * 8 / 7);
   const Normalize normalize(imagenet_statistics());
-  return {.name = directory.filename().string(),
-          .train = limited(train, options),
-          .test = std::make_shared<ImageFolder>(directory / test, train->classes()),
-          .train_transform = Compose(resize, RandomCrop(side, side), HorizontalFlip(), normalize),
-          .test_transform = Compose(resize, CenterCrop(side, side), normalize),
-          .stem = stem};
+  return {
+      .name = directory.filename().string(),
+      .train = limited(train, options),
+      .test = limited(std::make_shared<ImageFolder>(directory / test, train->classes()), options),
+      .train_transform = Compose(resize, RandomCrop(side, side), HorizontalFlip(), normalize),
+      .test_transform = Compose(resize, CenterCrop(side, side), normalize),
+      .stem = stem};
 }
 
 void check_directory(const RunOptions& options) {
