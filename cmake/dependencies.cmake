@@ -30,11 +30,12 @@ function(attune_fetch name debian_package url sha256)
 endfunction()
 
 # attune_header_library(<name> TARGET <target> DEBIAN <package> URL <url> SHA256 <hash>
-#                       [INCLUDE_DIR <dir>])
+#                       [INCLUDE_DIR <dir>] [DEFINITION <macro>])
 # A header-only package. Of an archive only the headers in INCLUDE_DIR are used, never its build
 # files: those would add their own tests and install rules to ours.
 function(attune_header_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TARGET;DEBIAN;URL;SHA256;INCLUDE_DIR" "")
+  cmake_parse_arguments(
+    PARSE_ARGV 1 arg "" "TARGET;DEBIAN;URL;SHA256;INCLUDE_DIR;DEFINITION" "")
   if(NOT TARGET ${arg_TARGET})
     find_package(${name} QUIET)
   endif()
@@ -43,6 +44,7 @@ function(attune_header_library name)
     FetchContent_GetProperties(${name} SOURCE_DIR source_dir)
     add_library(${arg_TARGET} INTERFACE IMPORTED GLOBAL)
     target_include_directories(${arg_TARGET} INTERFACE "${source_dir}/${arg_INCLUDE_DIR}")
+    target_compile_definitions(${arg_TARGET} INTERFACE ${arg_DEFINITION})
   endif()
 endfunction()
 
@@ -70,7 +72,9 @@ attune_header_library(fmt
   DEBIAN libfmt-dev
   URL https://github.com/fmtlib/fmt/releases/download/9.1.0/fmt-9.1.0.zip
   SHA256 cceb4cb9366e18a5742128cb3524ce5f50e88b476f1e54737a47ffdf4df4c996
-  INCLUDE_DIR include)
+  INCLUDE_DIR include
+  DEFINITION FMT_HEADER_ONLY=1)
+
 attune_header_library(nlohmann_json
   TARGET nlohmann_json::nlohmann_json
   DEBIAN nlohmann-json3-dev
