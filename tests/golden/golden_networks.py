@@ -165,5 +165,5 @@ def resnet_cifar():
 
 
 def resnet_bottleneck():
-    config = {"widths": [4, 6], "bottleneck": True, "imagenet_stem": True, "classes": 5}
+    config = {"widths": [4, 8], "bottleneck": True, "imagenet_stem": True, "classes": 5}
     return network(config, image=18, batch=2)
