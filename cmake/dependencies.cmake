@@ -71,14 +71,6 @@ attune_header_library(fmt
   URL https://github.com/fmtlib/fmt/releases/download/9.1.0/fmt-9.1.0.zip
   SHA256 cceb4cb9366e18a5742128cb3524ce5f50e88b476f1e54737a47ffdf4df4c996
   INCLUDE_DIR include)
-# attune_fmt: fmt for everything in this project. Its implementation is cmake/fmt.cpp, a part of
-# libattune.a, in a namespace of its own so that a program may link another libfmt as well.
-add_library(attune_fmt INTERFACE)
-target_include_directories(attune_fmt SYSTEM INTERFACE
-  $<TARGET_PROPERTY:fmt::fmt-header-only,INTERFACE_INCLUDE_DIRECTORIES>)
-target_compile_definitions(attune_fmt INTERFACE
-  "FMT_BEGIN_NAMESPACE=namespace fmt { inline namespace attune {" "FMT_END_NAMESPACE=}}")
-
 attune_header_library(nlohmann_json
   TARGET nlohmann_json::nlohmann_json
   DEBIAN nlohmann-json3-dev

@@ -13,7 +13,7 @@ namespace attune::examples {
 enum class Scale : std::uint8_t { linear, logarithmic };
 
 struct Axis {
-  std::string title;
+  std::string title = {};
   Scale scale = Scale::linear;
 };
 
@@ -21,11 +21,11 @@ struct Axis {
 inline constexpr int kSeriesColors = 6;
 
 struct LineSeries {
-  std::string name;
-  std::vector<double> x;
+  std::string name = {};
+  std::vector<double> x = {};
   /// As many as x. The line has a gap where a value is not finite (or, on a logarithmic axis, not
   /// positive).
-  std::vector<double> y;
+  std::vector<double> y = {};
   int color = 0;
   bool dashed = false;
   /// In pixels. A dashed line over a wide one shows that two series coincide.
@@ -33,26 +33,26 @@ struct LineSeries {
 };
 
 struct LineChart {
-  Axis x_axis;
-  Axis y_axis;
-  std::vector<LineSeries> series;
+  Axis x_axis = {};
+  Axis y_axis = {};
+  std::vector<LineSeries> series = {};
 };
 
 struct BarSeries {
-  std::string name;
+  std::string name = {};
   /// One for each group; a value that is not finite leaves a gap.
-  std::vector<double> values;
+  std::vector<double> values = {};
   int color = 0;
 };
 
 /// Groups of bars side by side. Bars start at zero, so that their lengths can be compared.
 struct BarChart {
-  std::string y_title;
-  std::vector<std::string> groups;
-  std::vector<BarSeries> series;
+  std::string y_title = {};
+  std::vector<std::string> groups = {};
+  std::vector<BarSeries> series = {};
   /// Digits after the point in the numbers above the bars; -1 for no numbers.
   int label_digits = 1;
-  std::string x_title;
+  std::string x_title = {};
 };
 
 /// `text` with the characters escaped that mean something in XML and HTML.

@@ -20,8 +20,9 @@ struct Size {
 
 // One pixel, one channel, fewer and more channels than a row has elements, several ranges and
 // slices of work, and nothing that is a multiple of anything.
-const std::vector<Size> kSizes{{1, 1},    {1, 16},   {2, 3},    {7, 5},     {49, 64},   {33, 128},
-                               {31, 129}, {13, 300}, {5003, 3}, {4099, 16}, {20011, 1}, {2003, 67}};
+const std::vector<Size> kSizes{{1, 1},     {1, 16},    {2, 3},    {7, 5},    {49, 64},
+                               {33, 128},  {31, 129},  {13, 300}, {5003, 3}, {4099, 16},
+                               {20011, 1}, {2003, 67}, {1, 70001}};
 
 // Everything that the kernels read, for one size.
 template <typename T>
@@ -192,6 +193,29 @@ TEST_CASE("batch-norm statistics of a sample shifted as it goes are right") {
                                    size.channels);
   CHECK(relative_error(mean, expected_mean) <= 1e-13);
   CHECK(relative_error(var, expected_var) <= 1e-13);
+}
+
+TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN") {
+  const auto statistics = [](const std::vector<float>& y) {
+    std::vector<float> result(2);
+    batch_norm_statistics(Device::cpu, &result[0], &result[1], y.data(),
+                          static_cast<std::int64_t>(y.size()), 1);
+    return result;
+  };
+  CHECK(statistics(std::vector<float>(5000, 0.1F)) == std::vector<float>{0.1F, 0});
+
+  std::vector<float> y = random_vector<float>(5000, 1);
+  y[0] = 1e6F;
+  std::vector<double> expected(2);
+  const std::vector<double> exact(y.begin(), y.end());
+  reference::batch_norm_statistics(&expected[0], &expected[1], exact.data(), 5000, 1);
+  const std::vector<float> actual = statistics(y);
+  CHECK(std::abs(static_cast<double>(actual[0]) / expected[0] - 1) <= 1e-7);
+  CHECK(std::abs(static_cast<double>(actual[1]) / expected[1] - 1) <= 1e-7);
+
+  y[4321] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(std::isnan(statistics(y)[0]));
+  CHECK(std::isnan(statistics(y)[1]));
 }
 
 TEST_CASE("running statistics move by momentum and take the unbiased variance") {

@@ -2,9 +2,13 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <memory>
 #include <vector>
 
 #include "attune/core/device.h"
+#include "attune/core/memory_stats.h"
+#include "attune/layers/construct_on.h"
 #include "attune/layers/conv2d.h"
 #include "attune/layers/linear.h"
 #include "attune/layers/models/resnet.h"
@@ -45,6 +49,12 @@ void check(const Statistics& found, double variance, double bound) {
   CHECK(std::abs(found.mean) < 0.03 * std::sqrt(variance));
   CHECK(found.largest <= bound);
   if (std::isfinite(bound)) CHECK(found.largest > 0.995 * bound);
+}
+
+std::shared_ptr<ResNet> small_network(Generator& generator = default_generator()) {
+  return std::make_shared<ResNet>(
+      ResNetOptions{.depths = {1, 1}, .width = 24, .stem = ResNetStem::cifar, .classes = 4},
+      generator);
 }
 
 const double kInfinity = std::numeric_limits<double>::infinity();
@@ -90,7 +100,7 @@ TEST_CASE("constants fill, and a leaf that wants gradients is no obstacle", "[in
 }
 
 TEST_CASE("layers begin as PyTorch's do", "[init]") {
-  Generator generator{7, 0};
+  Generator generator{6, 0};
   const Conv2d conv({.in_channels = 32, .out_channels = 64, .groups = 2}, generator);
   const double bound = 1 / std::sqrt(9.0 * 16);
   check(statistics(conv.weight()), bound * bound / 3, bound * (1 + 1e-6));
@@ -112,7 +122,7 @@ TEST_CASE("layers begin as PyTorch's do", "[init]") {
 TEST_CASE("a seed means the same network on any number of threads", "[init]") {
   const auto network = [](std::uint64_t seed) {
     Generator generator{seed, 0};
-    return all_values(resnet20({}, generator)->state_dict());
+    return all_values(small_network(generator)->state_dict());
   };
   const int threads = num_threads();
   set_num_threads(1);
@@ -124,8 +134,39 @@ TEST_CASE("a seed means the same network on any number of threads", "[init]") {
   CHECK(one != network(4));
 
   manual_seed(11);
-  const auto first = all_values(resnet20()->state_dict());
-  CHECK(all_values(resnet20()->state_dict()) != first);
+  const auto first = all_values(small_network()->state_dict());
+  CHECK(all_values(small_network()->state_dict()) != first);
   manual_seed(11);
-  CHECK(all_values(resnet20()->state_dict()) == first);
+  CHECK(all_values(small_network()->state_dict()) == first);
+}
+
+TEST_CASE("a network built on meta takes no memory and no arithmetic", "[init]") {
+  Generator generator{1, 0};
+  Generator skipped{1, 0};
+  const auto real = small_network(generator);
+  const std::int64_t on_cpu = memory_stats(Device::cpu).total.live;
+  const std::int64_t on_meta = memory_stats(Device::meta).total.live;
+  std::shared_ptr<ResNet> network;
+  {
+    const ConstructOn scope(Device::meta);
+    CHECK(ConstructOn::device() == Device::meta);
+    network = small_network(skipped);
+    {
+      const ConstructOn inner(Device::cpu);
+      CHECK(ConstructOn::device() == Device::cpu);
+    }
+    CHECK(ConstructOn::device() == Device::meta);
+  }
+  CHECK(!ConstructOn::device());
+  CHECK(memory_stats(Device::cpu).total.live == on_cpu);
+  std::int64_t bytes = 0;
+  for (const auto& [name, tensor] : real->state_dict()) bytes += tensor.bytes();
+  CHECK(memory_stats(Device::meta)[MemoryPurpose::parameter].live == bytes);
+  CHECK(memory_stats(Device::meta).total.live - on_meta == bytes);
+  CHECK(names(network->named_parameters()) == names(real->named_parameters()));
+  for (const Tensor& parameter : network->parameters()) {
+    CHECK(parameter.device() == Device::meta);
+    CHECK(parameter.requires_grad());
+  }
+  CHECK(skipped.uses == generator.uses);
 }

@@ -6,9 +6,11 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attune/core/ops/ops.h"
+#include "attune/layers/construct_on.h"
 #include "tests/layers/layers_test_util.h"
 
 using namespace attune;
@@ -49,8 +51,17 @@ Names torchvision_names(const std::vector<int>& depths, bool bottleneck) {
 
 Tensor on_meta(const Shape& shape) { return Tensor::empty(shape, DType::float32, Device::meta); }
 
+std::shared_ptr<ResNet> resnet_on_meta(const std::string& name, const ResNetVariant& variant = {}) {
+  const ConstructOn scope(Device::meta);
+  return make_resnet(name, variant);
+}
+
+Names state_names(const std::string& name, const ResNetVariant& variant = {}) {
+  return names(resnet_on_meta(name, variant)->state_dict());
+}
+
 std::int64_t parameters(const std::string& name, const ResNetVariant& variant = {}) {
-  return make_resnet(name, variant)->parameter_count();
+  return resnet_on_meta(name, variant)->parameter_count();
 }
 
 // ---- The forward pass again, one operation at a time ----
@@ -123,15 +134,15 @@ struct Reference {
 }  // namespace
 
 TEST_CASE("tensors are named as in torchvision", "[resnet]") {
-  CHECK(names(resnet18()->state_dict()) == torchvision_names({2, 2, 2, 2}, false));
-  CHECK(names(resnet50()->state_dict()) == torchvision_names({3, 4, 6, 3}, true));
-  CHECK(resnet18()->state_dict().size() == 122);
-  CHECK(resnet34()->state_dict().size() == 218);
-  CHECK(resnet50()->state_dict().size() == 320);
+  CHECK(state_names("resnet18") == torchvision_names({2, 2, 2, 2}, false));
+  CHECK(state_names("resnet50") == torchvision_names({3, 4, 6, 3}, true));
+  CHECK(state_names("resnet18").size() == 122);
+  CHECK(state_names("resnet34").size() == 218);
+  CHECK(state_names("resnet50").size() == 320);
   // Option A has no tensors. 19 convolutions with 5 vectors or scalars each, and the classifier.
-  const auto pad = resnet20({.shortcut = ResNetShortcut::pad})->state_dict();
+  const Names pad = state_names("resnet20", {.shortcut = ResNetShortcut::pad});
   CHECK(pad.size() == 19 * 6 + 2);
-  for (const std::string& name : names(pad)) CHECK(name.find("downsample") == std::string::npos);
+  for (const std::string& name : pad) CHECK(name.find("downsample") == std::string::npos);
 }
 
 TEST_CASE("networks have the known numbers of parameters", "[resnet]") {
@@ -154,16 +165,28 @@ TEST_CASE("networks have the known numbers of parameters", "[resnet]") {
 TEST_CASE("every network computes logits of its classes", "[resnet]") {
   for (const std::string& name : resnet_names()) {
     for (const ResNetStem stem : {ResNetStem::cifar, ResNetStem::imagenet}) {
-      const auto net = make_resnet(name, {.classes = 7, .stem = stem});
-      net->to(Device::meta);
+      const auto net = resnet_on_meta(name, {.classes = 7, .stem = stem});
       const std::int64_t side = stem == ResNetStem::cifar ? 32 : 224;
       CHECK((*net)(on_meta({2, side, side, 3})).shape() == Shape{2, 7});
     }
   }
-  CHECK(resnet20()->options().classes == 10);
-  CHECK(resnet50()->options().classes == 1000);
-  CHECK(resnet50({.stem = ResNetStem::cifar})->options().classes == 10);
-  CHECK(resnet44()->options().depths == std::vector<std::int64_t>{7, 7, 7});
+  CHECK(resnet_options("resnet20").classes == 10);
+  CHECK(resnet_options("resnet50").classes == 1000);
+  CHECK(resnet_options("resnet50", {.stem = ResNetStem::cifar}).classes == 10);
+}
+
+TEST_CASE("each named function makes the network of its name", "[resnet]") {
+  const ConstructOn scope(Device::meta);
+  using Function = std::shared_ptr<ResNet> (*)(const ResNetVariant&, Generator&);
+  const std::vector<std::pair<std::string, Function>> functions{
+      {"resnet18", resnet18}, {"resnet20", resnet20},   {"resnet32", resnet32},
+      {"resnet34", resnet34}, {"resnet44", resnet44},   {"resnet50", resnet50},
+      {"resnet56", resnet56}, {"resnet101", resnet101}, {"resnet110", resnet110}};
+  for (const auto& [name, function] : functions) {
+    Generator generator;
+    CHECK(function({.classes = 3}, generator)->parameter_count() ==
+          make_resnet(name, {.classes = 3})->parameter_count());
+  }
 }
 
 TEST_CASE("unknown networks and impossible options are refused", "[resnet]") {
@@ -208,17 +231,20 @@ TEST_CASE("the network is the composition that the paper draws", "[resnet]") {
 
 TEST_CASE("blocks can begin as the identity", "[resnet]") {
   for (const char* name : {"resnet20", "resnet50"}) {
-    const auto net = make_resnet(name, {.zero_init_last_gamma = true});
-    const std::string last = std::string(name) == "resnet50" ? ".bn3.weight" : ".bn2.weight";
+    const bool bottleneck = std::string(name) == "resnet50";
+    ResNetOptions options = resnet_options(name, {.zero_init_last_gamma = true});
+    options.width = 4;
+    const ResNet net(options);
+    const std::string last = bottleneck ? ".bn3.weight" : ".bn2.weight";
     std::int64_t zeroed = 0;
-    for (const auto& [tensor_name, tensor] : net->named_parameters()) {
+    for (const auto& [tensor_name, tensor] : net.named_parameters()) {
       if (tensor.rank() != 1 || !tensor_name.ends_with(".weight")) continue;
       const float expected = tensor_name.ends_with(last) ? 0 : 1;
       zeroed += expected == 0;
       for (const float gamma : tensor.to_vector<float>()) CHECK(gamma == expected);
       CHECK(tensor.requires_grad());
     }
-    CHECK(zeroed == (last == ".bn3.weight" ? 16 : 9));
+    CHECK(zeroed == (bottleneck ? 16 : 9));
   }
 }
 
@@ -246,8 +272,7 @@ TEST_CASE("a new head is trained where all else is frozen", "[resnet]") {
 }
 
 TEST_CASE("nodes are labelled with the layers that recorded them", "[resnet]") {
-  const auto net = resnet20();
-  net->to(Device::meta);
+  const auto net = resnet_on_meta("resnet20");
   std::set<std::string> labels;
   std::vector<std::shared_ptr<AutogradMeta>> pending{
       (*net)(on_meta({1, 32, 32, 3})).autograd_meta()};
