@@ -110,7 +110,8 @@ def batch_norm():
             results = permuted_all({"z": z, "seed": seed, "new_running_mean": mean,
                                     "new_running_var": var})
             cases.append({"name": f"{mode}, {name}", "mode": mode, "eps": EPS, "momentum": MOMENTUM,
-                          "condition": max(1, offset / 100), "tensors": given | results | gradients(z, seed, inputs)})
+                          "condition": max(1, offset / 100),
+                          "tensors": given | results | gradients(z, seed, inputs)})
     return {"cases": cases}
 
 
