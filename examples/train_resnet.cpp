@@ -125,7 +125,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
       total_loss += result.loss;
       ++steps;
       ++step;
-      progress.advance(1, fmt::format("loss {:.3f}", total_loss / static_cast<double>(steps)));
+      progress.advance(1, "loss " + loss_text(total_loss / static_cast<double>(steps)));
     }
     progress.finish();
     if (steps == 0) break;
@@ -138,8 +138,8 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
     if (options.mode == Mode::train) net.set_mode(Mode::train);
 
     results.push_back({total_loss / static_cast<double>(steps), tested, seconds});
-    std::cout << fmt::format("epoch {:3}  loss {:.4f}  test accuracy {}  {:.1f} s", epoch + 1,
-                             results.back().train_loss, percent(tested), seconds)
+    std::cout << fmt::format("epoch {:3}  loss {}  test accuracy {}  {:.1f} s", epoch + 1,
+                             loss_text(results.back().train_loss), percent(tested), seconds)
               << std::endl;
     if (metrics != nullptr) {
       metrics->row({std::to_string(epoch + 1), CsvFile::cell(results.back().train_loss),

@@ -113,7 +113,7 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
                         step, result.loss, options.pretrain_lr));
       }
       ++step;
-      progress.advance(1, fmt::format("loss {:.3f}", result.loss));
+      progress.advance(1, "loss " + loss_text(result.loss));
     }
   }
   progress.finish();
@@ -178,8 +178,8 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
         observe(step, result, last);
       }
       for (const Contender& contender : contenders) {
-        note += fmt::format("{} {:.2f} ", to_string(contender.result.mode),
-                            contender.result.loss.back());
+        note += fmt::format("{} {} ", to_string(contender.result.mode),
+                            loss_text(contender.result.loss.back()));
       }
       ++step;
       progress.advance(1, note);

@@ -227,7 +227,7 @@ std::string to_html(const Comparison& comparison, const CompareOptions& options)
   page.add_heading("All numbers");
   const auto [header, rows] = result_table(comparison);
   page.add_table(header, rows);
-  page.add_paragraph(table_legend() + ".");
+  page.add_paragraph(table_legend());
   page.add_paragraph(settings_text(comparison, options));
   return page.str();
 }

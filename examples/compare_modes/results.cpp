@@ -43,7 +43,7 @@ Table result_table(const Comparison& comparison) {
     const auto [saved, peak] = result.memory;
     table.rows.push_back(
         {to_string(result.mode), percent(result.accuracy_before), after(result),
-         fmt::format("{:.4f}", result.final_loss()), fmt::format("{:.1f}", ms),
+         loss_text(result.final_loss()), fmt::format("{:.1f}", ms),
          of_eval(ms, reference.step_milliseconds()), mebibytes(saved),
          of_eval(static_cast<double>(saved), static_cast<double>(reference.memory.saved_bytes)),
          mebibytes(peak),
@@ -53,9 +53,9 @@ Table result_table(const Comparison& comparison) {
 }
 
 std::string table_legend() {
-  return "before, after: test accuracy with running statistics; loss: mean of the last 10 steps; "
-         "ms/step: median; saved: kept for backward; peak: of a step, above weights and images; "
-         "/eval: the same, relative to Eval";
+  return "before, after: test accuracy with running statistics. loss: mean of the last 10 steps.\n"
+         "ms/step: median. saved: kept for backward. peak: of forward and backward, above weights\n"
+         "and images. /eval: relative to Eval.";
 }
 
 std::string settings_text(const Comparison& comparison, const CompareOptions& options) {
@@ -80,10 +80,10 @@ std::string to_text(const Comparison& comparison) {
   text += text_table(table.header, table.rows) + "\n" + table_legend() + "\n";
   const ModeResult* eval = comparison.find(Mode::eval);
   const ModeResult* tune = comparison.find(Mode::tune);
-  if (tune != nullptr && eval != nullptr) {
+  if (tune != nullptr && eval != nullptr && !(tune->diverged || eval->diverged)) {
     text += fmt::format(
-        "\nTune against Eval, largest relative difference of the loss: {:.1e} in the first 100 "
-        "steps, {:.1e} in all {}\n",
+        "\nTune against Eval, largest relative difference of the loss: {:.1e} in the first 100\n"
+        "steps, {:.1e} in all {}.\n",
         largest_loss_difference(*tune, *eval, 100), largest_loss_difference(*tune, *eval),
         std::min(tune->loss.size(), eval->loss.size()));
   }

@@ -71,7 +71,7 @@ void Progress::advance(std::int64_t count, const std::string& note) {
 
 void Progress::finish() {
   if (finished_) return;
-  draw();
+  if (drawn_done_ != done_) draw();
   finished_ = true;
   if (cursor_in_line_) *out_ << std::endl;
   cursor_in_line_ = false;
@@ -80,6 +80,7 @@ void Progress::finish() {
 void Progress::draw() {
   if (out_ == nullptr || finished_) return;
   drawn_ = Clock::now();
+  drawn_done_ = done_;
   if (bar_) {
     // Back to the line's beginning; what a longer line before has left is erased.
     *out_ << "\r" << line() << "\033[K" << std::flush;

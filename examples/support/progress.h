@@ -42,7 +42,7 @@ class Progress {
   /// So many more of the total are done. Draws at most a few times a second. On a terminal the note
   /// is cut where the line ends.
   void advance(std::int64_t count, const std::string& note = {});
-  /// Draws the last state, whatever was drawn before. Later calls do nothing.
+  /// Draws the last state, unless it was drawn. Later calls do nothing.
   void finish();
 
  private:
@@ -62,6 +62,7 @@ class Progress {
   std::string note_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point drawn_ = start_;
+  std::int64_t drawn_done_ = -1;
   bool cursor_in_line_ = false;
   bool finished_ = false;
 };
