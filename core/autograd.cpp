@@ -149,7 +149,10 @@ void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
     // A gradient the user will see, and may change (clipping, say), is that tensor's alone.
     const bool visible = !input.producer || input.retain_grad;
     if (visible && !owns(grad)) grad = grad.clone();
-    grad.storage().set_purpose(MemoryPurpose::gradient);
+    // (Not if the user's seed is a parameter and comes through unchanged.)
+    if (grad.storage().purpose() == MemoryPurpose::activation) {
+      grad.storage().set_purpose(MemoryPurpose::gradient);
+    }
     input.grad = std::move(grad);
     input.grad_is_masked = masked;
     return;
@@ -189,7 +192,7 @@ class BackwardPass {
     const auto found = nodes_below(root);
     // Whatever a backward that failed has left there is no part of this one.
     for (const auto& meta : found) meta->grad = {};
-    root->grad = root->retain_grad ? seed.clone() : seed;
+    root->grad = root->retain_grad ? seed.clone() : seed.detach();
     root->grad_is_masked = false;
     for (const auto& meta : found) {
       Node& node = *meta->producer;

@@ -57,7 +57,7 @@ std::string group_caption(std::size_t size, const char* what) {
 
 void add_loss_chart(HtmlReport& page, const Comparison& comparison) {
   const std::size_t size = steps_a_point(comparison);
-  LineChart chart{.x_axis = {"step"}, .y_axis = {"training loss"}};
+  LineChart chart{.x_axis = {.title = "step", .whole = true}, .y_axis = {"training loss"}};
   for (const ModeResult& result : comparison.modes) {
     chart.series.push_back(
         grouped(result.mode, result.loss, size, [](double sum, double value, std::size_t count) {
@@ -79,7 +79,7 @@ void add_loss_chart(HtmlReport& page, const Comparison& comparison) {
 
 void add_difference_chart(HtmlReport& page, const Comparison& comparison, const ModeResult& eval) {
   const std::size_t size = steps_a_point(comparison);
-  LineChart chart{.x_axis = {"step"},
+  LineChart chart{.x_axis = {.title = "step", .whole = true},
                   .y_axis = {"difference of the loss from Eval's, relative", Scale::logarithmic}};
   for (const ModeResult& result : comparison.modes) {
     if (result.mode == Mode::eval) continue;
@@ -182,7 +182,7 @@ void add_highlights(HtmlReport& page, const ModeResult& tune, const ModeResult& 
        "bytes kept for backward, Tune against Eval"},
       {change(tune.step_milliseconds(), eval.step_milliseconds()),
        "time of a step, Tune against Eval"},
-      {fmt::format("{:.0e}", largest_loss_difference(tune, eval, 100)),
+      {scientific(largest_loss_difference(tune, eval, 100)),
        "largest relative difference of their losses in the first 100 steps"}};
   const double points = 100 * (tune.accuracy_after - eval.accuracy_after);
   if (std::isfinite(points)) {

@@ -15,6 +15,8 @@ enum class Scale : std::uint8_t { linear, logarithmic };
 struct Axis {
   std::string title = {};
   Scale scale = Scale::linear;
+  /// The values are whole numbers, and so shall be those along the axis.
+  bool whole = false;
 };
 
 /// At most kSeriesColors different colours: 0, 1, ... .
@@ -59,8 +61,8 @@ struct BarChart {
 std::string escape_xml(const std::string& text);
 
 /// About `wanted` round numbers (1, 2 or 5 times a power of ten apart) that begin at or below `low`
-/// and end at or above `high`. Needs low <= high, both finite.
-std::vector<double> nice_ticks(double low, double high, int wanted);
+/// and end at or above `high`. Needs low <= high, both finite. They are at least `min_step` apart.
+std::vector<double> nice_ticks(double low, double high, int wanted, double min_step = 0);
 
 /// Powers of ten that enclose [low, high], at most `wanted` steps; 0 < low <= high.
 std::vector<double> log_ticks(double low, double high, int wanted);
@@ -70,6 +72,9 @@ std::vector<std::string> tick_labels(const std::vector<double>& ticks);
 
 /// 10 to the power `exponent`, with a raised exponent: "10⁻⁶".
 std::string power_of_ten(int exponent);
+
+/// "4.2 × 10⁻⁶" for 4.2e-6.
+std::string scientific(double value);
 
 /// A number with separated thousands and `digits` digits after the point: "12,345.7".
 std::string with_thousands(double value, int digits);

@@ -86,6 +86,34 @@ TEST_CASE("gradients are counted as gradients", "[autograd][memory]") {
   CHECK(live(MemoryPurpose::gradient) - before == 2 * x.bytes());
 }
 
+TEST_CASE("gradients form no cycles", "[autograd][memory]") {
+  const std::int64_t before = live();
+  {
+    Tensor x = random_tensor({100}, 9).set_requires_grad();
+    x.set_grad(x * x);  // a graph that leads back to x
+    const Tensor y = x * x;
+    CHECK_THROWS_AS(y.backward(Tensor::ones({3}, DType::float64)), Error);
+    y.backward(y);
+  }
+  {
+    Tensor x = random_tensor({100}, 10).set_requires_grad();
+    Tensor constant = random_tensor({100}, 11);
+    const Tensor y = x * constant;
+    constant.fill_(0);
+    CHECK_THROWS_AS(y.backward(y), Error);
+  }
+  CHECK(live() == before);
+}
+
+TEST_CASE("a parameter used as a seed stays a parameter", "[autograd][memory]") {
+  const Tensor w = Tensor::ones({10}, DType::float64).set_requires_grad();
+  w.storage().set_purpose(MemoryPurpose::parameter);
+  const Tensor x = random_tensor({10}, 12).set_requires_grad();
+  (reshape(x, {10}) + reshape(x, {10})).backward(w);
+  CHECK(w.storage().purpose() == MemoryPurpose::parameter);
+  CHECK(x.grad().storage().purpose() == MemoryPurpose::gradient);
+}
+
 TEST_CASE("memory scopes nest", "[memory]") {
   const std::int64_t kilobyte = 1024;
   const auto allocate = [&](std::int64_t kilobytes) {

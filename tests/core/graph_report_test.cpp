@@ -1,6 +1,7 @@
 #include "attune/core/graph_report.h"
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "attune/core/autograd.h"
