@@ -40,7 +40,7 @@ const std::map<std::string, Mode>& modes_by_name() {
 
 void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_option("--net", options.net, fmt::format("{}", fmt::join(resnet_names(), ", ")))
-      ->check(CLI::IsMember(resnet_names()))
+      ->check(CLI::IsMember(resnet_names()).description(""))
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Network and data");
@@ -84,15 +84,17 @@ void add_run_options(CLI::App& app, RunOptions& options) {
                                                        {"off", ProgressStyle::off}};
   app.add_option("--progress", options.progress,
                  "auto: a bar on a terminal, else lines; plain: lines; off")
-      ->transform(CLI::CheckedTransformer(styles))
+      ->transform(CLI::CheckedTransformer(styles).description(""))
       ->type_name("STYLE")
       ->default_str("auto")
       ->group("Output");
 }
 
 void add_mode_option(CLI::App& app, Mode& mode) {
-  app.add_option("--mode", mode, "Of the convolution + batch-norm blocks (arXiv 2305.11624)")
-      ->transform(CLI::CheckedTransformer(modes_by_name()))
+  app.add_option(
+         "--mode", mode,
+         "train, eval, tune or deploy: of the convolution + batch-norm blocks (arXiv 2305.11624)")
+      ->transform(CLI::CheckedTransformer(modes_by_name()).description(""))
       ->type_name("MODE")
       ->default_str(to_string(mode))
       ->group("Training");
@@ -101,7 +103,7 @@ void add_mode_option(CLI::App& app, Mode& mode) {
 void add_modes_option(CLI::App& app, std::vector<Mode>& modes) {
   app.add_option("--modes", modes, "Which modes to compare")
       ->delimiter(',')
-      ->transform(CLI::CheckedTransformer(modes_by_name()))
+      ->transform(CLI::CheckedTransformer(modes_by_name()).description(""))
       ->type_name("MODE,...")
       ->default_str("train,eval,tune,deploy")
       ->group("Training");
