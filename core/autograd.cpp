@@ -146,9 +146,13 @@ void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
                             describe(grad), i, to_string(input.dtype), to_string(input.shape)));
   }
   if (!input.grad.defined()) {
-    // A leaf's gradient is for the user to change (clipping, say), so it must be the leaf's alone.
-    if (!input.producer && !owns(grad)) grad = grad.clone();
-    grad.storage().set_purpose(MemoryPurpose::gradient);
+    // A gradient the user will see, and may change (clipping, say), is that tensor's alone.
+    const bool visible = !input.producer || input.retain_grad;
+    if (visible && !owns(grad)) grad = grad.clone();
+    // (Not if the user's seed is a parameter and comes through unchanged.)
+    if (grad.storage().purpose() == MemoryPurpose::activation) {
+      grad.storage().set_purpose(MemoryPurpose::gradient);
+    }
     input.grad = std::move(grad);
     input.grad_is_masked = masked;
     return;
@@ -185,9 +189,12 @@ class BackwardPass {
   static void run(const std::shared_ptr<AutogradMeta>& root, const Tensor& seed) {
     NoGradGuard no_grad;
     if (!root->producer) return add_to_leaf(*root, seed);
-    root->grad = seed;
+    const auto found = nodes_below(root);
+    // Whatever a backward that failed has left there is no part of this one.
+    for (const auto& meta : found) meta->grad = {};
+    root->grad = root->retain_grad ? seed.clone() : seed.detach();
     root->grad_is_masked = false;
-    for (auto& meta : nodes_below(root)) {
+    for (const auto& meta : found) {
       Node& node = *meta->producer;
       if (meta->grad.defined()) {
         node.grad_is_masked_ = meta->grad_is_masked;
@@ -230,9 +237,11 @@ class BackwardPass {
   static void add_to_leaf(AutogradMeta& leaf, const Tensor& seed) {
     if (!leaf.grad.defined()) {
       leaf.grad = seed.clone();
-    } else {
-      accumulate(leaf.grad, seed);
+      leaf.grad.storage().set_purpose(MemoryPurpose::gradient);
+      return;
     }
+    if (!Node::owns(leaf.grad)) leaf.grad = leaf.grad.clone();
+    accumulate(leaf.grad, seed);
   }
 };
 

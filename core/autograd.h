@@ -27,7 +27,7 @@ namespace attune {
 
 class Node;
 
-/// What differentiation knows about a tensor; shared by all handles to it.
+/// What differentiation knows about a tensor. Copies of a handle share it.
 struct AutogradMeta {
   explicit AutogradMeta(const Tensor& tensor);
 
@@ -125,14 +125,18 @@ class Node {
   const Shape& output_shape() const { return output_shape_; }
 
  protected:
-  /// The buffer for input `i`'s gradient, made if this is the first contribution. `masked` promises
-  /// that what the node leaves there, earlier contributions included, is zero wherever the input
-  /// (the output of a ReLU) is not positive.
+  /// The buffer for input `i`'s gradient, made if this is the first contribution. Fill it, and let
+  /// it go, before asking for the next: two inputs may be one tensor. `masked` promises that what
+  /// the node leaves there, earlier contributions included, is zero wherever the input (the output
+  /// of a ReLU) is not positive.
   GradDestination destination(std::size_t i, bool masked = false);
   /// Adds a gradient already computed; the first contribution is adopted without a copy.
   void add_grad(std::size_t i, Tensor grad, bool masked = false);
-  /// Input `i` is the output of a ReLU, so a masked contribution is welcome.
-  bool input_is_relu_output(std::size_t i) const { return needs(i) && inputs_[i]->relu_output; }
+  /// Input `i` is the output of a ReLU, so a masked contribution is welcome. (A gradient that the
+  /// user will look at must be the true one.)
+  bool input_is_relu_output(std::size_t i) const {
+    return needs(i) && inputs_[i]->relu_output && !inputs_[i]->retain_grad;
+  }
   /// The gradient in front of this node's own ReLU, from backward()'s `grad` and the saved output
   /// (if not saved: no ReLU, `grad` itself). Costs nothing if all consumers masked their part.
   Tensor through_relu(Tensor grad, Saved relu_output) const;

@@ -31,20 +31,20 @@ double normal_from(double u, double v) {
 
 template <typename F>
 Tensor generate(const Shape& shape, Generator& generator, DType dtype, Device device, F&& value) {
-  Tensor result = Tensor::empty(shape, dtype, device);
-  const std::uint64_t stream = generator.next_stream();
-  if (device == Device::meta) return result;
-  visit_floating(dtype, "random", [&]<typename T>(T) {
+  return visit_floating(dtype, "random", [&]<typename T>(T) {
+    Tensor result = Tensor::empty(shape, dtype, device);
+    const std::uint64_t stream = generator.next_stream();
+    if (device == Device::meta) return result;
     T* elements = result.mutable_data<T>();
     const std::int64_t count = result.count();
-#pragma omp parallel for schedule(static) if (count > 4096)
+#pragma omp parallel for schedule(static) num_threads(num_threads()) if (count > 4096)
     for (std::int64_t i = 0; i < count; ++i) {
       const auto words = philox(generator.seed, stream, static_cast<std::uint64_t>(i));
       elements[i] = static_cast<T>(
           value(uniform_double(words[0], words[1]), uniform_double(words[2], words[3])));
     }
+    return result;
   });
-  return result;
 }
 
 }  // namespace

@@ -45,13 +45,13 @@ struct Generator {
   std::uint64_t next_stream() { return uses++; }
 };
 
-/// The generator used where none is given.
+/// The generator used where none is given; every thread has its own.
 Generator& default_generator();
 
-/// Restarts default_generator() with `seed`.
+/// Restarts this thread's default_generator() with `seed`.
 void manual_seed(std::uint64_t seed);
 
-/// Tensor of independent uniform values in [low, high).
+/// Tensor of independent uniform values in [low, high); in float32, rounding may give `high`.
 Tensor random_uniform(const Shape& shape, double low, double high, Generator& generator,
                       DType dtype = DType::float32, Device device = Device::cpu);
 

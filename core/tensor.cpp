@@ -198,7 +198,8 @@ void Tensor::set_grad(const Tensor& grad) {
   if (grad.defined() && (grad.shape() != shape_ || grad.dtype() != dtype_)) {
     throw Error(fmt::format("set_grad: {} for {}", describe(grad), describe(*this)));
   }
-  meta_->grad = grad;
+  // Without its graph, which may lead back here: a cycle would never be released.
+  meta_->grad = grad.detach();
 }
 
 void Tensor::zero_grad() {

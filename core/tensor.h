@@ -122,6 +122,7 @@ class Tensor {
   Tensor& set_requires_grad(bool requires_grad = true);
   /// The gradient that backward() accumulated, or an undefined tensor.
   Tensor grad() const;
+  /// Replaces it; shares the elements of `grad`, not its graph.
   void set_grad(const Tensor& grad);
   /// Drops the gradient and its memory.
   void zero_grad();

@@ -98,9 +98,7 @@ class DataLoader::Epoch {
     Batch& operator*() const { return *epoch_->current_; }
     Batch* operator->() const { return &*epoch_->current_; }
     Iterator& operator++();
-    friend bool operator==(const Iterator& it, std::default_sentinel_t) {
-      return !it.epoch_->current_;
-    }
+    bool operator==(std::default_sentinel_t) const { return !epoch_->current_; }
 
    private:
     friend class Epoch;

@@ -40,7 +40,10 @@ void* limited_realloc(void* block, std::size_t bytes) {
 #define STBI_NO_STDIO
 #define STB_IMAGE_STATIC  // A program that links attune may have its own copy of stb_image.
 #define STB_IMAGE_IMPLEMENTATION
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wold-style-cast"
 #include <stb_image.h>
+#pragma GCC diagnostic pop
 
 namespace attune {
 namespace {

@@ -71,7 +71,7 @@ float shape_distance(ShapeClass shape, const Point& p, float pitch) {
     case ShapeClass::half_disc:
       return std::max(disc({p.x, p.y + 0.4f}, 0.95f), -(p.y + 0.4f));
     case ShapeClass::stripes:
-      return std::max(disc(p, 0.95f), stripes(p.x, pitch));
+      return std::max(disc(p, 0.95f), stripes(p.x, 0.6f * pitch));
     case ShapeClass::checks:
       break;
   }

@@ -29,8 +29,8 @@ inline constexpr int kShapeClasses = 10;
 std::vector<std::string> shape_class_names();
 
 /// Signed distance, negative inside, of `p` from the edge of a shape that fills the unit circle
-/// around the origin. Exact near straight and round edges, a bound elsewhere. `pitch` stretches the
-/// pattern of stripes and checks; 1 gives two periods across the shape.
+/// around the origin. Exact near straight and round edges, a bound elsewhere. `pitch` scales the
+/// pattern of stripes and checks; at 1 the checks have two periods across the shape.
 float shape_distance(ShapeClass shape, const Point& p, float pitch);
 
 /// Distance of `p` from the straight line between `begin` and `end`.

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -18,7 +19,9 @@ ChannelStatistics cifar100_statistics() {
 
 ChannelStatistics imagenet_statistics() { return {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}}; }
 
-ChannelStatistics synthetic_shapes_statistics() { return {{0.4, 0.4, 0.4}, {0.2, 0.2, 0.2}}; }
+ChannelStatistics synthetic_shapes_statistics() {
+  return {{0.323, 0.330, 0.320}, {0.164, 0.170, 0.161}};
+}
 
 ChannelStatistics channel_statistics(const Dataset& dataset) {
   if (dataset.size() == 0) throw Error("channel_statistics: the data set has no images");

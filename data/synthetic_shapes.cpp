@@ -142,14 +142,15 @@ void paint_ground(Canvas& canvas, const Style& style, const Rgb& ground, RandomS
 }
 
 // Paints where `distance`, in pixels and negative inside, says so; the edge is as wide as a pixel,
-// which is what hides the steps.
+// which is what hides the steps. Nothing is painted further than `reach` from the centre.
 template <typename Distance>
-void paint(Canvas& canvas, const Rgb& colour, Distance&& distance) {
-  for (int y = 0; y < kSide; ++y) {
-    for (int x = 0; x < kSide; ++x) {
-      const Point centre{static_cast<float>(x) + 0.5f, static_cast<float>(y) + 0.5f};
-      const float coverage = std::clamp(0.5f - distance(centre), 0.0f, 1.0f);
-      if (coverage == 0) continue;
+void paint(Canvas& canvas, const Rgb& colour, const Point& centre, float reach,
+           Distance&& distance) {
+  const auto column = [](float x) { return std::clamp(static_cast<int>(x), 0, kSide); };
+  for (int y = column(centre.y - reach); y < column(centre.y + reach + 1); ++y) {
+    for (int x = column(centre.x - reach); x < column(centre.x + reach + 1); ++x) {
+      const Point here{static_cast<float>(x) + 0.5f, static_cast<float>(y) + 0.5f};
+      const float coverage = std::clamp(0.5f - distance(here), 0.0f, 1.0f);
       Rgb& target = pixel(canvas, y, x);
       for (std::size_t c = 0; c < colour.size(); ++c) {
         target[c] += coverage * (colour[c] - target[c]);
@@ -158,36 +159,35 @@ void paint(Canvas& canvas, const Rgb& colour, Distance&& distance) {
   }
 }
 
-void paint_strokes(Canvas& canvas, int count, const Style& style, const Rgb& ground,
+void paint_strokes(Canvas& canvas, std::int64_t count, const Style& style, const Rgb& ground,
                    RandomStream& random) {
   constexpr Range kAnywhere{0, kSide};
-  for (int i = 0; i < count; ++i) {
+  for (std::int64_t i = 0; i < count; ++i) {
     const Rgb colour = draw_shape_colour(style, ground, random);
-    const float x = kAnywhere.draw(random);
-    const float y = kAnywhere.draw(random);
-    const float length = Range{2, 14}.draw(random);
-    const float angle = Range{0, kTwoPi}.draw(random);
+    const Point centre{kAnywhere.draw(random), kAnywhere.draw(random)};
+    const float half_length = Range{1, 7}.draw(random);
     const float half_width = Range{0.5f, 1.2f}.draw(random);
-    const Point begin{x, y};
-    const Point end{x + length * std::cos(angle), y + length * std::sin(angle)};
-    paint(canvas, colour,
-          [=](const Point& p) { return segment_distance(p, begin, end) - half_width; });
+    const float angle = Range{0, kTwoPi}.draw(random);
+    const Point arm{half_length * std::cos(angle), half_length * std::sin(angle)};
+    const Point begin{centre.x - arm.x, centre.y - arm.y};
+    const Point end{centre.x + arm.x, centre.y + arm.y};
+    paint(canvas, colour, centre, half_length + half_width + 1,
+          [&](const Point& p) { return segment_distance(p, begin, end) - half_width; });
   }
 }
 
 void paint_shape(Canvas& canvas, ShapeClass shape, const Rgb& colour, RandomStream& random) {
   const float radius = Range{5, 12}.draw(random);
   const Range place{0.8f * radius, kSide - 0.8f * radius};
-  const float centre_x = place.draw(random);
-  const float centre_y = place.draw(random);
+  const Point centre{place.draw(random), place.draw(random)};
   const float angle = Range{0, kTwoPi}.draw(random);
   const float stretch = Range{0.75f, 1}.draw(random);
   const float pitch = Range{0.9f, 1.4f}.draw(random);  // of stripes and checks
   const float cosine = std::cos(angle) / radius;
   const float sine = std::sin(angle) / radius;
-  paint(canvas, colour, [&](const Point& p) {
-    const float dx = p.x - centre_x;
-    const float dy = p.y - centre_y;
+  paint(canvas, colour, centre, 1.2f * radius + 1, [&](const Point& p) {
+    const float dx = p.x - centre.x;
+    const float dy = p.y - centre.y;
     const Point local{(cosine * dx + sine * dy) / stretch, cosine * dy - sine * dx};
     return radius * stretch * shape_distance(shape, local, pitch);
   });
@@ -242,8 +242,8 @@ void draw_image(const Style& style, ShapeClass shape, RandomStream random, std::
   Canvas canvas;
   const Rgb ground = draw_colour(style.ground_saturation, style.ground_value, random);
   paint_ground(canvas, style, ground, random);
-  const int strokes_behind = static_cast<int>(random.below(4));
-  const int strokes_in_front = static_cast<int>(random.below(2));
+  const std::int64_t strokes_behind = random.below(4);
+  const std::int64_t strokes_in_front = random.below(2);
   paint_strokes(canvas, strokes_behind, style, ground, random);
   paint_shape(canvas, shape, draw_shape_colour(style, ground, random), random);
   paint_strokes(canvas, strokes_in_front, style, ground, random);

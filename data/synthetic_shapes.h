@@ -21,7 +21,7 @@ const char* to_string(Domain domain);
 /// alone.
 class SyntheticShapes : public InMemoryDataset {
  public:
-  /// Draws `count` images (some 15 microseconds each on every thread) and keeps them in memory
+  /// Draws `count` images (less than 0.1 milliseconds each on one thread) and keeps them in memory
   /// (3 KiB each).
   SyntheticShapes(Domain domain, Split split, std::int64_t count, std::uint64_t seed = 0);
 };

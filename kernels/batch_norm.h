@@ -11,14 +11,16 @@ namespace attune::kernels {
 // rstd = 1 / sqrt(var + eps). A null `gamma` means ones, a null `beta` zeros.
 
 /// Statistics of y [pixels, channels] per channel: the mean, and the biased variance (divided by
-/// the number of pixels). Two sweeps over fixed blocks of pixels merged by Chan's formula, so that
-/// |mean| >> sigma costs no digits and the result does not depend on the number of threads.
+/// the number of pixels, of which there must be at least one). Squared deviations are accumulated
+/// in double over fixed slices of pixels and merged by Chan's formula, so that |mean| >> sigma
+/// costs no digits and the result does not depend on the number of threads.
 template <typename T>
 void batch_norm_statistics(Device device, T* mean, T* var, const T* y, std::int64_t pixels,
                            std::int64_t channels);
 
 /// Moves running statistics towards those of a batch, as PyTorch does: `momentum` weighs the new
-/// value, and the running variance takes the unbiased estimate var * pixels / (pixels - 1).
+/// value, and the running variance takes the unbiased estimate var * pixels / (pixels - 1), which
+/// needs at least two pixels.
 template <typename T>
 void batch_norm_update_running(Device device, T* running_mean, T* running_var, const T* mean,
                                const T* var, std::int64_t pixels, std::int64_t channels,

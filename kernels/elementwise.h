@@ -39,11 +39,11 @@ enum class UnaryOp : std::uint8_t {
 enum class BinaryOp : std::uint8_t { add, subtract, multiply, divide };
 enum class CompareOp : std::uint8_t { equal, not_equal, less, less_equal, greater, greater_equal };
 
-/// y[i] = op(x[i]); `y` may be `x`.
+/// y[i] = op(x[i]); `y` may be `x`. NaN gives NaN, also through relu and sign.
 template <typename T>
 void unary(Device device, UnaryOp op, T* y, const T* x, std::int64_t count);
 
-/// y[i] = x[i] ^ exponent.
+/// y[i] = x[i] ^ exponent; `y` may be `x`.
 template <typename T>
 void power(Device device, T* y, const T* x, T exponent, std::int64_t count);
 

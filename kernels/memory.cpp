@@ -76,6 +76,16 @@ void reset_peak_memory(Device device) {
   for (MemoryStats::Bytes& count : stats.by_purpose) count.peak = count.live;
 }
 
+void restore_peak_memory(Device device, const MemoryStats& earlier) {
+  Counters& of_device = counters(device, "restore_peak_memory");
+  const std::lock_guard lock(of_device.mutex);
+  MemoryStats& stats = of_device.stats;
+  stats.total.peak = std::max(stats.total.peak, earlier.total.peak);
+  for (std::size_t i = 0; i < stats.by_purpose.size(); ++i) {
+    stats.by_purpose[i].peak = std::max(stats.by_purpose[i].peak, earlier.by_purpose[i].peak);
+  }
+}
+
 namespace kernels {
 
 void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {

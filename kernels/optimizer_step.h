@@ -13,9 +13,13 @@ struct SgdSettings {
   bool first_step = false;  ///< the velocity starts as the gradient itself, without dampening
 };
 
-/// g = grad + weight_decay * w;  v = momentum * v + (1 - dampening) * g (first step: v = g);
-/// w -= lr * (nesterov ? g + momentum * v : v). `velocity` may be null if momentum is 0 (then v =
-/// g).
+/// One step of SGD:
+///
+///     g = grad + weight_decay * w
+///     v = momentum * v + (1 - dampening) * g     (first step: v = g, and v is not read)
+///     w -= lr * (nesterov ? g + momentum * v : v)
+///
+/// `velocity` may be null if momentum is 0: then v = g.
 template <typename T>
 void sgd_step(Device device, T* w, T* velocity, const T* grad, std::int64_t count,
               const SgdSettings& settings);
@@ -27,8 +31,16 @@ struct AdamSettings {
   std::int64_t step = 1;
 };
 
-/// Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) and AdamW (Loshchilov and Hutter,
-/// arXiv 1711.05101, algorithm 2). `m` and `v` are the first and second moments.
+/// One step of Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), or of AdamW (Loshchilov and
+/// Hutter, arXiv 1711.05101, algorithm 2):
+///
+///     g = grad + weight_decay * w                    (AdamW: g = grad)
+///     m = beta1 * m + (1 - beta1) * g
+///     v = beta2 * v + (1 - beta2) * g^2
+///     w -= lr * (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps)
+///                                                    (AdamW: and lr * weight_decay * w besides)
+///
+/// `m` and `v` are the first and second moments, zeros before the first step.
 template <typename T>
 void adam_step(Device device, T* w, T* m, T* v, const T* grad, std::int64_t count,
                const AdamSettings& settings);

@@ -6,7 +6,9 @@
 
 namespace attune::kernels {
 
-/// Geometry of 2-D pooling over x [N, H, W, C] -> y [N, P, Q, C]. Windows of R x S, R * S <= 255.
+/// Geometry of 2-D pooling over x [N, H, W, C] -> y [N, P, Q, C], with windows of R x S elements,
+/// R * S <= 255. Validated by the caller: P = (H + 2 pad_h - R) / stride_h + 1, rounded down, Q
+/// likewise, and padding is smaller than the window, so that every window holds a pixel of x.
 struct Pool2dShape {
   std::int64_t n = 0, h = 0, w = 0, c = 0;
   std::int64_t r = 0, s = 0;

@@ -9,7 +9,8 @@ namespace attune::kernels {
 /// Mean over the rows of the cross-entropy between softmax(logits) and smoothed targets:
 /// q = (1 - smoothing) onehot(target) + smoothing / classes (Szegedy et al., arXiv 1512.00567).
 /// logits [rows, classes], targets [rows] in [0, classes) (validated by the caller); writes loss
-/// [1] and log_sum_exp [rows], which backward needs.
+/// [1] and log_sum_exp [rows], which backward needs. Large logits cost no digits: differences from
+/// the row's largest are what is added up.
 template <typename T>
 void softmax_cross_entropy_forward(Device device, T* loss, T* log_sum_exp, const T* logits,
                                    const std::int64_t* targets, std::int64_t rows,

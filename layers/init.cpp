@@ -4,6 +4,7 @@
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/layers/construct_on.h"
 
 namespace attune::init {
 namespace {
@@ -16,6 +17,13 @@ double count_of(const Tensor& weight, Fan fan) {
 double mean_fan(const Tensor& weight) {
   const Fans both = fans(weight.shape());
   return static_cast<double>(both.in + both.out) / 2;
+}
+
+// Nobody will see the values of a module that is being built on meta.
+bool skip(Generator& generator) {
+  if (ConstructOn::device() != Device::meta) return false;
+  generator.next_stream();
+  return true;
 }
 
 }  // namespace
@@ -51,12 +59,14 @@ void lecun_uniform(Tensor& weight, Generator& generator) {
 }
 
 void uniform(Tensor& weight, Generator& generator, double low, double high) {
+  if (skip(generator)) return;
   const NoGradGuard no_grad;
   weight.copy_(
       random_uniform(weight.shape(), low, high, generator, weight.dtype(), weight.device()));
 }
 
 void normal(Tensor& weight, Generator& generator, double mean, double deviation) {
+  if (skip(generator)) return;
   const NoGradGuard no_grad;
   weight.copy_(
       random_normal(weight.shape(), mean, deviation, generator, weight.dtype(), weight.device()));

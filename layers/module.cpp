@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "attune/core/error.h"
+#include "attune/layers/construct_on.h"
 
 namespace attune {
 namespace {
@@ -98,6 +99,7 @@ void Module::add_slot(const std::string& name, Tensor& tensor, bool is_parameter
   if (!tensor.defined()) {
     throw Error(fmt::format("register: '{}' of a {} is undefined", name, type_name()));
   }
+  if (const auto device = ConstructOn::device()) tensor = tensor.to(*device);
   tensor.storage().set_purpose(MemoryPurpose::parameter);
   slots_.push_back({name, &tensor, is_parameter});
 }

@@ -8,6 +8,13 @@
 
 namespace attune {
 
+struct EmaOptions {
+  double decay = 0.999;  ///< d, in [0, 1)
+  /// Begin with a smaller d, min(decay, (1 + t) / (10 + t)) after t updates, so that the first
+  /// values, usually bad ones, are forgotten soon.
+  bool warm_up = false;
+};
+
 /// Exponential moving averages of tensors (parameters, running statistics): after every optimizer
 /// step, average = d * average + (1 - d) * tensor, starting from the tensors' first values. The
 /// average often generalises better than the last weights (Polyak and Juditsky 1992).
@@ -16,13 +23,6 @@ namespace attune {
 ///     ... optimizer.step(); ema.update(); ...
 ///     ema.swap();  // the model now has the averages; evaluate it
 ///     ema.swap();  // and back
-struct EmaOptions {
-  double decay = 0.999;  ///< d, in [0, 1)
-  /// Begin with a smaller d, min(decay, (1 + t) / (10 + t)) after t updates, so that the first
-  /// values, usually bad ones, are forgotten soon.
-  bool warm_up = false;
-};
-
 class Ema {
  public:
   /// Keeps one average beside each tensor, counted as MemoryPurpose::optimizer. Throws Error unless

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "attune/core/error.h"
+
 namespace attune {
 namespace {
 

@@ -5,8 +5,6 @@
 #include <limits>
 #include <vector>
 
-#include "attune/core/error.h"
-
 namespace attune {
 
 /// A learning-rate schedule is a pure function: from how many steps have been taken (of whatever

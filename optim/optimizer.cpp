@@ -54,6 +54,12 @@ Optimizer::Optimizer(std::string name, std::vector<ParameterGroup> groups, doubl
 }
 
 void Optimizer::check_parameter(const Tensor& param, const std::string& where) const {
+  if (param.retired()) {
+    throw Error(fmt::format(
+        "{}: {} ({}) is no longer part of its model, which deploy(), undeploy() or to() has "
+        "changed since; build a new optimizer from the model's parameters",
+        name_, where, describe(param)));
+  }
   if (!param.defined() || !param.requires_grad()) {
     throw Error(
         fmt::format("{}: {} ({}) does not require a gradient", name_, where, describe(param)));
@@ -62,12 +68,6 @@ void Optimizer::check_parameter(const Tensor& param, const std::string& where) c
     throw Error(fmt::format("{}: {} ({}) was computed by '{}'; only leaves can be parameters",
                             name_, where, describe(param),
                             param.autograd_meta()->producer->name()));
-  }
-  if (param.retired()) {
-    throw Error(fmt::format(
-        "{}: {} ({}) is no longer part of its model, which deploy(), undeploy() or to() has "
-        "changed since; build a new optimizer from the model's parameters",
-        name_, where, describe(param)));
   }
 }
 

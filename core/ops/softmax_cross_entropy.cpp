@@ -9,20 +9,40 @@
 namespace attune {
 namespace {
 
+struct Forward {
+  Tensor loss;         // []
+  Tensor log_sum_exp;  // [rows]
+};
+
+Forward compute(const Tensor& logits, const Tensor& targets, double label_smoothing) {
+  Forward result{Tensor::empty({}, logits.dtype(), logits.device()),
+                 Tensor::empty({logits.size(0)}, logits.dtype(), logits.device())};
+  visit_floating(logits.dtype(), "softmax_cross_entropy", [&]<typename T>(T) {
+    kernels::softmax_cross_entropy_forward(logits.device(), result.loss.mutable_data<T>(),
+                                           result.log_sum_exp.mutable_data<T>(), logits.data<T>(),
+                                           targets.data<std::int64_t>(), logits.size(0),
+                                           logits.size(1), static_cast<T>(label_smoothing));
+  });
+  return result;
+}
+
 struct SoftmaxCrossEntropyBackward final : Node {
   SoftmaxCrossEntropyBackward() : Node("softmax_cross_entropy") {}
 
-  Saved logits, targets, log_sum_exp;
+  Saved logits, targets;
   double label_smoothing = 0;
 
   void backward(Tensor grad) override {
     const Tensor scores = restore(logits);
+    const Tensor classes = restore(targets);
+    // Computed again, in a pass over a few numbers a row: not worth keeping.
+    const Tensor log_sum_exp = compute(scores, classes, label_smoothing).log_sum_exp;
     auto [grad_logits, accumulate] = destination(0);
     visit_floating(grad.dtype(), name(), [&, &dx = grad_logits, add = accumulate]<typename T>(T) {
       kernels::softmax_cross_entropy_backward(
           grad.device(), dx.template mutable_data<T>(), grad.data<T>(), scores.data<T>(),
-          restore(log_sum_exp).data<T>(), restore(targets).data<std::int64_t>(), scores.size(0),
-          scores.size(1), static_cast<T>(label_smoothing), add);
+          log_sum_exp.data<T>(), classes.data<std::int64_t>(), scores.size(0), scores.size(1),
+          static_cast<T>(label_smoothing), add);
     });
   }
 };
@@ -55,20 +75,11 @@ void check_arguments(const Tensor& logits, const Tensor& targets, double label_s
 
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& targets, double label_smoothing) {
   check_arguments(logits, targets, label_smoothing);
-  const std::int64_t rows = logits.size(0), classes = logits.size(1);
-  Tensor log_sum_exp = Tensor::empty({rows}, logits.dtype(), logits.device());
-  Tensor loss = visit_floating(logits.dtype(), "softmax_cross_entropy", [&]<typename T>(T) {
-    Tensor result = Tensor::empty({}, logits.dtype(), logits.device());
-    kernels::softmax_cross_entropy_forward(
-        logits.device(), result.mutable_data<T>(), log_sum_exp.mutable_data<T>(), logits.data<T>(),
-        targets.data<std::int64_t>(), rows, classes, static_cast<T>(label_smoothing));
-    return result;
-  });
+  Tensor loss = compute(logits, targets, label_smoothing).loss;
   if (auto node = record<SoftmaxCrossEntropyBackward>(loss, logits)) {
     node->label_smoothing = label_smoothing;
     node->logits = node->save(logits);
     node->targets = node->save(targets);
-    node->log_sum_exp = node->save(log_sum_exp);
   }
   return loss;
 }

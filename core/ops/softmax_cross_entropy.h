@@ -10,7 +10,7 @@ namespace attune {
 /// arXiv 1512.00567). A target out of range is an Error that names its row (not checked on
 /// Device::meta).
 ///
-/// Keeps logits, targets and the logarithm of each row's sum of exponentials, not the softmax.
+/// Keeps logits and targets.
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& targets,
                              double label_smoothing = 0);
 

@@ -10,7 +10,7 @@ namespace {
 
 using kernels::UnaryOp;
 
-Tensor compute(const char* op, UnaryOp kind, const Tensor& x) {
+Tensor apply(UnaryOp kind, const char* op, const Tensor& x) {
   check_defined(op, "input", x);
   return visit_floating(x.dtype(), op, [&]<typename T>(T) {
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
@@ -72,7 +72,7 @@ struct AbsBackward final : Node {
   Saved x;
 
   void backward(Tensor grad) override {
-    add_grad(0, grad * compute("abs", UnaryOp::sign, restore(x)));
+    add_grad(0, grad * apply(UnaryOp::sign, "abs", restore(x)));
   }
 };
 
@@ -109,19 +109,19 @@ struct TanhBackward final : Node {
 }  // namespace
 
 Tensor exp(const Tensor& x) {
-  Tensor y = compute("exp", UnaryOp::exp, x);
+  Tensor y = apply(UnaryOp::exp, "exp", x);
   if (auto node = record<ExpBackward>(y, x)) node->y = node->save(y);
   return y;
 }
 
 Tensor log(const Tensor& x) {
-  Tensor y = compute("log", UnaryOp::log, x);
+  Tensor y = apply(UnaryOp::log, "log", x);
   if (auto node = record<LogBackward>(y, x)) node->x = node->save(x);
   return y;
 }
 
 Tensor sqrt(const Tensor& x) {
-  Tensor y = compute("sqrt", UnaryOp::sqrt, x);
+  Tensor y = apply(UnaryOp::sqrt, "sqrt", x);
   if (auto node = record<SqrtBackward>(y, x)) node->y = node->save(y);
   return y;
 }
@@ -136,25 +136,25 @@ Tensor pow(const Tensor& x, double exponent) {
 }
 
 Tensor abs(const Tensor& x) {
-  Tensor y = compute("abs", UnaryOp::abs, x);
+  Tensor y = apply(UnaryOp::abs, "abs", x);
   if (auto node = record<AbsBackward>(y, x)) node->x = node->save(x);
   return y;
 }
 
 Tensor relu(const Tensor& x) {
-  Tensor y = compute("relu", UnaryOp::relu, x);
+  Tensor y = apply(UnaryOp::relu, "relu", x);
   if (auto node = record<ReluBackward>(y, x)) node->y = node->save_relu_output(y);
   return y;
 }
 
 Tensor sigmoid(const Tensor& x) {
-  Tensor y = compute("sigmoid", UnaryOp::sigmoid, x);
+  Tensor y = apply(UnaryOp::sigmoid, "sigmoid", x);
   if (auto node = record<SigmoidBackward>(y, x)) node->y = node->save(y);
   return y;
 }
 
 Tensor tanh(const Tensor& x) {
-  Tensor y = compute("tanh", UnaryOp::tanh, x);
+  Tensor y = apply(UnaryOp::tanh, "tanh", x);
   if (auto node = record<TanhBackward>(y, x)) node->y = node->save(y);
   return y;
 }

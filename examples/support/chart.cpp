@@ -28,12 +28,13 @@ constexpr std::size_t kMaxHoverPoints = 80;
 class Ruler {
  public:
   /// `from` and `to` are the drawing's coordinates of the smallest and the largest tick.
-  Ruler(Scale scale, double low, double high, int wanted, double from, double to)
-      : scale_(scale), from_(from), to_(to) {
-    ticks = scale == Scale::linear ? nice_ticks(low, high, wanted) : log_ticks(low, high, wanted);
-    if (scale == Scale::linear) {
+  Ruler(const Axis& axis, double low, double high, int wanted, double from, double to)
+      : scale_(axis.scale), from_(from), to_(to) {
+    if (scale_ == Scale::linear) {
+      ticks = nice_ticks(low, high, wanted, axis.whole ? 1 : 0);
       labels = tick_labels(ticks);
     } else {
+      ticks = log_ticks(low, high, wanted);
       for (const double tick : ticks) {
         labels.push_back(power_of_ten(static_cast<int>(std::lround(std::log10(tick)))));
       }
@@ -160,7 +161,9 @@ std::string draw_series(const LineChart& chart, const LineSeries& series, const 
       continue;
     }
     const double px = x(series.x[i]), py = y(series.y[i]);
-    path += fmt::format("{}{:.1f} {:.1f}", pen_is_down ? " " : "M", px, py);
+    // "h0": a point between two gaps becomes a dot.
+    path +=
+        fmt::format("{}{:.1f} {:.1f}{}", pen_is_down ? "L" : "M", px, py, pen_is_down ? "" : "h0");
     pen_is_down = true;
     if (i % stride != 0) continue;
     points += fmt::format(
@@ -219,10 +222,10 @@ std::string to_svg(const LineChart& chart) {
   }
   const auto [x_low, x_high] = or_default(x_range, chart.x_axis);
   const auto [y_low, y_high] = or_default(y_range, chart.y_axis);
-  Ruler x(chart.x_axis.scale, x_low, x_high, 8, kLeft, kWidth - kRight);
+  Ruler x(chart.x_axis, x_low, x_high, 8, kLeft, kWidth - kRight);
   // A line may begin and end at the edges of the plot: no empty space for the sake of round ticks.
   if (x_low < x_high && chart.x_axis.scale == Scale::linear) x.trim(x_low, x_high);
-  const Ruler y(chart.y_axis.scale, y_low, y_high, 6, kHeight - kBottom, kTop);
+  const Ruler y(chart.y_axis, y_low, y_high, 6, kHeight - kBottom, kTop);
 
   std::string svg = open_svg(chart.y_axis.title + " against " + chart.x_axis.title);
   svg += draw_y_axis(chart.y_axis.title, y);
@@ -251,7 +254,7 @@ std::string to_svg(const BarChart& chart) {
   }
   const double high = range->high > 0 ? range->high : 1;
   const double base = kHeight - kBottom;
-  const Ruler y(Scale::linear, 0, high, 5, base, kTop);
+  const Ruler y(Axis{}, 0, high, 5, base, kTop);
 
   std::string svg = open_svg(chart.y_title);
   svg += draw_y_axis(chart.y_title, y);

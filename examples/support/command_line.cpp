@@ -1,13 +1,17 @@
 #include "support/command_line.h"
 
+#include <attune/core/device.h>
+#include <attune/layers/models/resnet.h>
 #include <attune/version.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <exception>
 #include <iostream>
 #include <map>
 #include <new>
+#include <nlohmann/json.hpp>
 
 namespace attune::examples {
 namespace {
@@ -26,10 +30,18 @@ int report(const std::string& message, int exit_code) {
   return exit_code;
 }
 
+const std::map<std::string, Mode>& modes_by_name() {
+  static const std::map<std::string, Mode> modes = {
+      {"train", Mode::train}, {"eval", Mode::eval}, {"tune", Mode::tune}, {"deploy", Mode::deploy}};
+  return modes;
+}
+
 }  // namespace
 
 void add_run_options(CLI::App& app, RunOptions& options) {
-  app.add_option("--net", options.net, "ResNet for small images: resnet20, 32, 44, 56, 110")
+  app.add_option("--net", options.net, fmt::format("{}", fmt::join(resnet_names(), ", ")))
+      ->check(CLI::IsMember(resnet_names()))
+      ->type_name("NAME")
       ->capture_default_str()
       ->group("Network and data");
   app.add_option("--data", options.data,
@@ -37,7 +49,8 @@ void add_run_options(CLI::App& app, RunOptions& options) {
                  "train/ and test/ folders of one folder of images a class")
       ->capture_default_str()
       ->group("Network and data");
-  app.add_option("--limit", options.limit, "Use only so many training images (0: all)")
+  app.add_option("--limit", options.limit,
+                 "Use only so many training images, and test images (0: all)")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Network and data");
@@ -77,6 +90,42 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->group("Output");
 }
 
+void add_mode_option(CLI::App& app, Mode& mode) {
+  app.add_option("--mode", mode, "Of the convolution + batch-norm blocks (arXiv 2305.11624)")
+      ->transform(CLI::CheckedTransformer(modes_by_name()))
+      ->type_name("MODE")
+      ->default_str(to_string(mode))
+      ->group("Training");
+}
+
+void add_modes_option(CLI::App& app, std::vector<Mode>& modes) {
+  app.add_option("--modes", modes, "Which modes to compare")
+      ->delimiter(',')
+      ->transform(CLI::CheckedTransformer(modes_by_name()))
+      ->type_name("MODE,...")
+      ->default_str("train,eval,tune,deploy")
+      ->group("Training");
+  app.final_callback([&modes] {
+    std::vector<Mode> sorted = modes;
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+      throw CLI::ValidationError("--modes", "a mode is named twice");
+    }
+  });
+}
+
+nlohmann::json settings_json(const RunOptions& options) {
+  return {{"version", version},
+          {"net", options.net},
+          {"data", options.data},
+          {"limit", options.limit},
+          {"batch_size", options.batch_size},
+          {"dtype", options.use_double ? "float64" : "float32"},
+          {"seed", options.seed},
+          {"threads", num_threads()},
+          {"workers", options.workers}};
+}
+
 int run_program(CLI::App& app, int argc, char** argv, const std::string& examples,
                 const std::function<int()>& body) {
   app.set_version_flag("--version", fmt::format("attune {}", version));
@@ -97,6 +146,15 @@ int run_program(CLI::App& app, int argc, char** argv, const std::string& example
   } catch (const std::exception& error) {
     return report(error.what(), kExitRunError);
   }
+}
+
+int run_lesson(int argc, char** argv, const std::string& about,
+               const std::function<void()>& lesson) {
+  CLI::App app(about);
+  return run_program(app, argc, argv, "", [&lesson] {
+    lesson();
+    return kExitDone;
+  });
 }
 
 }  // namespace attune::examples

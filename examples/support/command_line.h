@@ -1,9 +1,13 @@
 #pragma once
 
+#include <attune/layers/mode.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "support/progress.h"
 
@@ -25,7 +29,7 @@ enum ExitCode : int {
 struct RunOptions {
   std::string net = "resnet20";
   std::string data = "synthetic";  ///< or a directory
-  std::int64_t limit = 0;          ///< of training images; 0: all
+  std::int64_t limit = 0;          ///< of training images, and of test images; 0: all
   int workers = 1;
   std::int64_t batch_size = 128;
   bool use_double = false;
@@ -39,10 +43,21 @@ struct RunOptions {
 /// Adds them to `app`, with help texts, in groups.
 void add_run_options(CLI::App& app, RunOptions& options);
 
-/// The whole of a main(): parses, applies --threads where the program has it, runs `body`, and
-/// turns everything that goes wrong into one line on stderr and an exit code. `examples` ends the
-/// help.
+/// Adds --mode, one of train, eval, tune, deploy.
+void add_mode_option(CLI::App& app, Mode& mode);
+/// Adds --modes, a list of them, each at most once.
+void add_modes_option(CLI::App& app, std::vector<Mode>& modes);
+
+/// The shared options and the library's version, for a summary.json.
+nlohmann::json settings_json(const RunOptions& options);
+
+/// The whole of a main(): parses, runs `body`, and turns everything that goes wrong into one line
+/// on stderr and an exit code. `examples` ends the help.
 int run_program(CLI::App& app, int argc, char** argv, const std::string& examples,
                 const std::function<int()>& body);
+
+/// The same for a program without options.
+int run_lesson(int argc, char** argv, const std::string& about,
+               const std::function<void()>& lesson);
 
 }  // namespace attune::examples

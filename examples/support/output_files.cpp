@@ -98,4 +98,6 @@ void CsvFile::row(const std::vector<std::string>& cells) {
   named_ = true;
 }
 
+std::string CsvFile::cell(double value) { return fmt::format("{}", value); }
+
 }  // namespace attune::examples

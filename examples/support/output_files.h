@@ -33,6 +33,8 @@ class CsvFile {
 
   /// One cell for each column: numbers, or words without commas. Throws Error if the disk is full.
   void row(const std::vector<std::string>& cells);
+  /// The shortest text that reads back as the same number.
+  static std::string cell(double value);
 
  private:
   std::filesystem::path path_;

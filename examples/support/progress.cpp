@@ -1,6 +1,7 @@
 #include "support/progress.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +21,12 @@ bool environment_has(const char* name) {
   return value != nullptr && *value != '\0';
 }
 
+std::size_t stderr_width() {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
 }  // namespace
 
 bool stderr_takes_bar() {
@@ -37,25 +44,26 @@ std::string duration_text(double seconds) {
 Progress::Progress(std::string title, std::int64_t total, std::string unit, ProgressStyle style)
     : Progress(std::move(title), total, std::move(unit), std::cerr,
                style == ProgressStyle::automatic && stderr_takes_bar(),
-               !environment_has("NO_COLOR")) {
+               !environment_has("NO_COLOR"), stderr_width()) {
   if (style == ProgressStyle::off) out_ = nullptr;
 }
 
 Progress::Progress(std::string title, std::int64_t total, std::string unit, std::ostream& out,
-                   bool bar, bool color)
+                   bool bar, bool color, std::size_t width)
     : title_(std::move(title)),
       total_(total),
       unit_(std::move(unit)),
       out_(&out),
       bar_(bar),
-      color_(color) {}
+      color_(color),
+      width_(width) {}
 
 Progress::~Progress() {
   if (cursor_in_line_) *out_ << std::endl;
 }
 
-void Progress::update(std::int64_t done, const std::string& note) {
-  done_ = done;
+void Progress::advance(std::int64_t count, const std::string& note) {
+  done_ += count;
   note_ = note;
   const std::chrono::duration<double> since = Clock::now() - drawn_;
   if (since.count() >= (bar_ ? kBarSeconds : kLineSeconds)) draw();
@@ -63,7 +71,7 @@ void Progress::update(std::int64_t done, const std::string& note) {
 
 void Progress::finish() {
   if (finished_) return;
-  draw();
+  if (drawn_done_ != done_) draw();
   finished_ = true;
   if (cursor_in_line_) *out_ << std::endl;
   cursor_in_line_ = false;
@@ -72,28 +80,21 @@ void Progress::finish() {
 void Progress::draw() {
   if (out_ == nullptr || finished_) return;
   drawn_ = Clock::now();
+  drawn_done_ = done_;
   if (bar_) {
     // Back to the line's beginning; what a longer line before has left is erased.
-    *out_ << "\r" << line(true) << "\033[K" << std::flush;
+    *out_ << "\r" << line() << "\033[K" << std::flush;
     cursor_in_line_ = true;
   } else {
-    *out_ << line(false) << std::endl;
+    *out_ << line() << std::endl;
   }
 }
 
-std::string Progress::line(bool with_bar) const {
+std::string Progress::line() const {
   const double share =
       total_ > 0 ? std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0)
                  : 1;
-  std::string text = title_;
-  if (with_bar) {
-    const int filled = static_cast<int>(share * kBarWidth + 0.5);
-    const std::string full(static_cast<std::size_t>(filled), '=');
-    const std::string rest(static_cast<std::size_t>(kBarWidth - filled), '.');
-    text += color_ ? fmt::format(" [\033[32m{}\033[0m{}]", full, rest)
-                   : fmt::format(" [{}{}]", full, rest);
-  }
-  text += fmt::format(" {:3.0f} %", 100 * share);
+  std::string text = fmt::format(" {:3.0f} %", 100 * share);
   const std::chrono::duration<double> spent = Clock::now() - start_;
   const double rate = static_cast<double>(done_) / std::max(spent.count(), 1e-9);
   if (done_ > 0) {
@@ -103,7 +104,18 @@ std::string Progress::line(bool with_bar) const {
                            : fmt::format("  {}", duration_text(spent.count()));
   }
   if (!note_.empty()) text += "  " + note_;
-  return text;
+  if (!bar_) return title_ + text;
+
+  const int filled = static_cast<int>(share * kBarWidth + 0.5);
+  const std::string full(static_cast<std::size_t>(filled), '=');
+  const std::string rest(static_cast<std::size_t>(kBarWidth - filled), '.');
+  // A line longer than the terminal would wrap, and the next one not overwrite all of it.
+  const std::size_t before = title_.size() + kBarWidth + 3;
+  text.resize(std::min(text.size(), width_ - std::min(width_, before + 1)));
+  return title_ +
+         (color_ ? fmt::format(" [\033[32m{}\033[0m{}]", full, rest)
+                 : fmt::format(" [{}{}]", full, rest)) +
+         text;
 }
 
 }  // namespace attune::examples

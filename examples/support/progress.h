@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
 #include <string>
@@ -22,7 +23,7 @@ std::string duration_text(double seconds);
 /// How far a loop has come, how fast it is and how long it will still take:
 ///
 ///     Progress progress("epoch 1/5", images, "images", style);
-///     while (...) progress.update(done, "loss 1.234");
+///     while (...) progress.advance(64, "loss 1.234");
 ///     progress.finish();
 ///
 /// It goes to stderr, so that results on stdout stay clean. On a terminal the bar is coloured,
@@ -32,22 +33,23 @@ class Progress {
   Progress(std::string title, std::int64_t total, std::string unit, ProgressStyle style);
   /// As above, for any stream.
   Progress(std::string title, std::int64_t total, std::string unit, std::ostream& out, bool bar,
-           bool color);
+           bool color, std::size_t width = 80);
   /// Leaves the cursor on a fresh line.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` of the total are finished. Draws at most a few times a second.
-  void update(std::int64_t done, const std::string& note = {});
-  /// Draws the last state, whatever was drawn before. Later calls do nothing.
+  /// So many more of the total are done. Draws at most a few times a second. On a terminal the note
+  /// is cut where the line ends.
+  void advance(std::int64_t count, const std::string& note = {});
+  /// Draws the last state, unless it was drawn. Later calls do nothing.
   void finish();
 
  private:
   using Clock = std::chrono::steady_clock;
 
   void draw();
-  std::string line(bool with_bar) const;
+  std::string line() const;
 
   std::string title_;
   std::int64_t total_;
@@ -55,10 +57,12 @@ class Progress {
   std::ostream* out_;  // null: off
   bool bar_;
   bool color_;
+  std::size_t width_;  // of the terminal
   std::int64_t done_ = 0;
   std::string note_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point drawn_ = start_;
+  std::int64_t drawn_done_ = -1;
   bool cursor_in_line_ = false;
   bool finished_ = false;
 };

@@ -35,6 +35,11 @@ std::string percent(double fraction) {
   return std::isnan(fraction) ? "-" : fmt::format("{:.1f} %", 100 * fraction);
 }
 
+std::string loss_text(double loss) {
+  if (std::isnan(loss)) return "nan";  // fmt would tell NaN from -NaN
+  return std::abs(loss) < 1e4 ? fmt::format("{:.4f}", loss) : fmt::format("{:.2e}", loss);
+}
+
 double median(std::vector<double> values) {
   if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
   std::sort(values.begin(), values.end());

@@ -17,6 +17,9 @@ std::string mebibytes(std::int64_t bytes);
 /// "87.3 %" for 0.873; "-" for NaN.
 std::string percent(double fraction);
 
+/// A loss, short even if it is huge: "0.0123", "1.23e+20", "nan".
+std::string loss_text(double loss);
+
 /// The middle value (the mean of the two in the middle); NaN if there is none.
 double median(std::vector<double> values);
 

@@ -24,13 +24,13 @@ double round_up_step(double step) {
 
 }  // namespace
 
-std::vector<double> nice_ticks(double low, double high, int wanted) {
+std::vector<double> nice_ticks(double low, double high, int wanted, double min_step) {
   if (low == high) {  // widen, so that there is a range at all
     const double margin = low == 0 ? 1 : std::abs(low) / 2;
     low -= margin;
     high += margin;
   }
-  const double step = round_up_step((high - low) / std::max(wanted, 1));
+  const double step = round_up_step(std::max(min_step, (high - low) / std::max(wanted, 1)));
   const double first = std::floor(low / step + kTickSlack);
   const double last = std::ceil(high / step - kTickSlack);
   std::vector<double> ticks;
@@ -55,7 +55,8 @@ std::string with_thousands(double value, int digits) {
   const bool negative = value < 0 && text.find_first_not_of("0.") != std::string::npos;
   const std::size_t point = std::min(text.find('.'), text.size());
   for (std::size_t i = point; i > 3; i -= 3) text.insert(i - 3, ",");
-  return (negative ? "\u2212" : "") + text;
+  if (negative) text.insert(0, "\u2212");
+  return text;
 }
 
 std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
@@ -72,6 +73,14 @@ std::string power_of_ten(int exponent) {
   if (exponent < 0) text += "⁻";
   for (const char digit : std::to_string(std::abs(exponent))) text += raised[digit - '0'];
   return text;
+}
+
+std::string scientific(double value) {
+  if (value == 0) return "0";
+  const std::string text = fmt::format("{:.1e}", value);  // such as "4.2e-06"
+  const std::size_t e = text.find('e');
+  if (e == std::string::npos) return text;
+  return fmt::format("{} × {}", text.substr(0, e), power_of_ten(std::stoi(text.substr(e + 1))));
 }
 
 }  // namespace attune::examples

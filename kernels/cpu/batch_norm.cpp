@@ -18,7 +18,7 @@ struct Moments {
   double count = 0;
   Row<double> mean{}, squares{};
 
-  // Makes these the moments of both samples (Chan, Golub and LeVeque 1979, equation 2.1).
+  // Makes these the moments of both samples together (Chan, Golub and LeVeque 1979).
   void merge(double other_count, const double* other_mean, const double* other_squares,
              std::int64_t channels) {
     const double total = count + other_count;
@@ -31,30 +31,34 @@ struct Moments {
   }
 };
 
-// Takes the pixels in blocks that stay in the first-level cache for the second sweep.
+// Chan, Golub and LeVeque 1983, on shifted data: one sweep suffices if deviations are taken from a
+// value of the sample. Its own squared deviation from the mean is part of the result, so the
+// subtraction below cancels at most a factor of the number of pixels, typically two, of a double.
 template <typename T>
 Moments find_moments(const T* y, const ChannelTile& tile, Range pixels, std::int64_t channels) {
-  constexpr std::int64_t kBlock = 4096;
-  const std::int64_t block_pixels = tile.repeat * std::max<std::int64_t>(1, kBlock / tile.width());
   Moments moments;
-  Row<double> mean, squares;
-  for (std::int64_t first = pixels.first; first < pixels.last; first += block_pixels) {
-    const Range block{first, std::min(pixels.last, first + block_pixels)};
-    const double count = static_cast<double>(block.size());
-    sum_rows(mean, y, tile, block, channels);
-    spread(mean, tile, [&](std::int64_t c) { return mean[c - tile.first] / count; });
-
-    std::fill_n(squares.values, tile.width(), 0.0);
-    for_each_row(tile, block, channels, [&](std::int64_t offset, std::int64_t size) {
-      const T* row = y + offset;
+  if (pixels.size() == 0) return moments;
+  Row<double> center, sums, squares;
+  spread(center, tile, [&](std::int64_t c) { return double{y[pixels.first * channels + c]}; });
+  std::fill_n(sums.values, tile.width(), 0.0);
+  std::fill_n(squares.values, tile.width(), 0.0);
+  for_each_row(tile, pixels, channels, [&](std::int64_t offset, std::int64_t size) {
+    const T* row = y + offset;
 #pragma omp simd
-      for (std::int64_t i = 0; i < size; ++i) {
-        const double deviation = double{row[i]} - mean[i];
-        squares[i] += deviation * deviation;
-      }
-    });
-    gather(squares, tile);
-    moments.merge(count, mean.values, squares.values, tile.count);
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double deviation = double{row[i]} - center[i];
+      sums[i] += deviation;
+      squares[i] += deviation * deviation;
+    }
+  });
+  gather(sums, tile);
+  gather(squares, tile);
+
+  moments.count = static_cast<double>(pixels.size());
+  for (std::int64_t c = 0; c < tile.count; ++c) {
+    const double mean_deviation = sums[c] / moments.count;
+    moments.mean[c] = center[c] + mean_deviation;
+    moments.squares[c] = std::max(squares[c] - sums[c] * mean_deviation, 0.0);
   }
   return moments;
 }

@@ -62,7 +62,8 @@ void spread(Row<T>& row, const ChannelTile& tile, const Value& value) {
 
 /// The reverse, for sums: adds the pixels of `row` up in its first `tile.count` elements.
 inline void gather(Row<double>& row, const ChannelTile& tile) {
-  for (std::int64_t i = tile.count; i < tile.width(); ++i) row[i % tile.count] += row[i];
+  for (std::int64_t pixel = tile.count; pixel < tile.width(); pixel += tile.count)
+    for (std::int64_t i = 0; i < tile.count; ++i) row[i] += row[pixel + i];
 }
 
 /// sums[c - tile.first] = the sum over `pixels` of x, for every channel c of the tile.

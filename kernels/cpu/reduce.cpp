@@ -3,7 +3,6 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <limits>
 
 #include "attune/kernels/cpu/channel_rows.h"
 #include "attune/kernels/memory.h"
@@ -93,11 +92,16 @@ double sum_of_squares(const T* x, std::int64_t count) {
   const std::int64_t slices = slices_of(count);
   std::array<double, kMaxSlices> partial{};
   parallel_for(slices, [&](std::int64_t slice) {
-    const Range range = piece(count, slices, slice);
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = range.first; i < range.last; ++i) sum += double{x[i]} * double{x[i]};
-    partial[static_cast<std::size_t>(slice)] = sum;
+    // One channel: a row is kMaxRow elements, of which each has a sum of its own.
+    const ChannelTile tile{0, 1, kMaxRow};
+    Row<double> sums{};
+    for_each_row(tile, piece(count, slices, slice), 1, [&](std::int64_t offset, std::int64_t size) {
+      const T* row = x + offset;
+#pragma omp simd
+      for (std::int64_t i = 0; i < size; ++i) sums[i] += double{row[i]} * double{row[i]};
+    });
+    gather(sums, tile);
+    partial[static_cast<std::size_t>(slice)] = sums[0];
   });
   double sum = 0;
   for (const double part : partial) sum += part;
@@ -108,12 +112,15 @@ template <typename T>
 bool all_finite(const T* x, std::int64_t count) {
   std::atomic<bool> finite = true;
   parallel_for_ranges(count, kGrain, [&](Range range) {
-    int outliers = 0;
-#pragma omp simd reduction(+ : outliers)
-    for (std::int64_t i = range.first; i < range.last; ++i) {
-      outliers += !(std::abs(x[i]) <= std::numeric_limits<T>::max());
+    Row<T> zeros{};
+    for_each_row(ChannelTile{0, 1, kMaxRow}, range, 1, [&](std::int64_t offset, std::int64_t size) {
+      const T* row = x + offset;
+#pragma omp simd
+      for (std::int64_t i = 0; i < size; ++i) zeros[i] += 0 * row[i];  // NaN if not finite
+    });
+    for (const T zero : zeros.values) {
+      if (!(zero == 0)) finite = false;
     }
-    if (outliers > 0) finite = false;
   });
   return finite;
 }

@@ -75,8 +75,8 @@ class ResNet final : public Module {
 
 /// What a named network leaves open.
 struct ResNetVariant {
-  std::int64_t classes = 0;        ///< 0: 10 with the CIFAR stem, 1000 with the ImageNet stem
-  std::optional<ResNetStem> stem;  ///< none: the one of the paper
+  std::int64_t classes = 0;             ///< 0: 10 with the CIFAR stem, 1000 with the ImageNet stem
+  std::optional<ResNetStem> stem = {};  ///< none: the paper's
   ResNetShortcut shortcut = ResNetShortcut::projection;
   std::int64_t in_channels = 3;
   bool zero_init_last_gamma = false;

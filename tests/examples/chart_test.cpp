@@ -42,6 +42,7 @@ TEST_CASE("nice ticks are round numbers that enclose the range") {
   CHECK(nice_ticks(-1, 1, 4) == std::vector<double>{-1, -0.5, 0, 0.5, 1});
   CHECK(nice_ticks(0, 97, 5) == std::vector<double>{0, 20, 40, 60, 80, 100});
   CHECK(nice_ticks(1234, 1240, 3).front() == 1234);
+  CHECK(nice_ticks(0, 2, 8, 1) == std::vector<double>{0, 1, 2});
   test::Random random(1);
   for (int i = 0; i < 1000; ++i) {
     const double low = random.real(-1, 1) * std::pow(10, random.real(-6, 6));
@@ -89,6 +90,8 @@ TEST_CASE("numbers are written as people write them") {
   CHECK(tick_labels({0.0, 0.1, 0.1 + 0.1, 0.1 + 0.2}).back() == "0.3");
   CHECK(power_of_ten(-12) == "10⁻¹²");
   CHECK(power_of_ten(0) == "10⁰");
+  CHECK(scientific(4.21e-6) == "4.2 × 10⁻⁶");
+  CHECK(scientific(0) == "0");
 }
 
 TEST_CASE("a line chart is well-formed and shows every series") {

@@ -19,9 +19,9 @@ TEST_CASE("without a terminal progress is plain lines") {
   std::ostringstream out;
   {
     Progress progress("epoch 1/2", 10, "images", out, false, true);
-    progress.update(5, "loss 1.5");  // too soon for a line
+    progress.advance(5, "loss 1.5");  // too soon for a line
     CHECK(out.str().empty());
-    progress.update(10, "loss 1.25");
+    progress.advance(5, "loss 1.25");
     progress.finish();
     progress.finish();
   }
@@ -39,7 +39,7 @@ TEST_CASE("on a terminal progress is a bar, coloured or not") {
     std::ostringstream out;
     {
       Progress progress("epoch", 10, "images", out, true, color);
-      progress.update(5);
+      progress.advance(5);
       progress.finish();
     }
     const std::string text = out.str();
@@ -51,8 +51,22 @@ TEST_CASE("on a terminal progress is a bar, coloured or not") {
   }
 }
 
+TEST_CASE("a bar never fills the terminal's last column") {
+  for (const std::size_t width : {10, 40, 60, 200}) {
+    std::ostringstream out;
+    {
+      Progress progress("epoch", 10, "images", out, true, false, width);
+      progress.advance(5, std::string(100, 'x'));
+      progress.finish();
+    }
+    const std::string text = out.str();
+    const std::string line = text.substr(1, text.find("\033[K") - 1);
+    CHECK((line.size() < width || line.size() == std::string("epoch []").size() + 24));
+  }
+}
+
 TEST_CASE("progress that is off says nothing") {
   Progress progress("epoch", 10, "images", ProgressStyle::off);
-  progress.update(10);
+  progress.advance(10);
   progress.finish();
 }

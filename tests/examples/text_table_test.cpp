@@ -21,6 +21,13 @@ TEST_CASE("quantities have a fixed form") {
   CHECK(percent(std::numeric_limits<double>::quiet_NaN()) == "-");
 }
 
+TEST_CASE("losses stay short") {
+  CHECK(loss_text(2.30259) == "2.3026");
+  CHECK(loss_text(6.43e37) == "6.43e+37");
+  CHECK(loss_text(-std::numeric_limits<double>::quiet_NaN()) == "nan");
+  CHECK(loss_text(std::numeric_limits<double>::infinity()) == "inf");
+}
+
 TEST_CASE("the median is the middle value") {
   CHECK(median({3, 1, 2}) == 2);
   CHECK(median({4, 1, 2, 3}) == 2.5);

@@ -20,8 +20,9 @@ struct Size {
 
 // One pixel, one channel, fewer and more channels than a row has elements, several ranges and
 // slices of work, and nothing that is a multiple of anything.
-const std::vector<Size> kSizes{{1, 1},    {1, 16},   {2, 3},    {7, 5},     {49, 64},   {33, 128},
-                               {31, 129}, {13, 300}, {5003, 3}, {4099, 16}, {20011, 1}, {2003, 67}};
+const std::vector<Size> kSizes{{1, 1},     {1, 16},    {2, 3},    {7, 5},    {49, 64},
+                               {33, 128},  {31, 129},  {13, 300}, {5003, 3}, {4099, 16},
+                               {20011, 1}, {2003, 67}, {1, 70001}};
 
 // Everything that the kernels read, for one size.
 template <typename T>
@@ -194,6 +195,29 @@ TEST_CASE("batch-norm statistics of a sample shifted as it goes are right") {
   CHECK(relative_error(var, expected_var) <= 1e-13);
 }
 
+TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN") {
+  const auto statistics = [](const std::vector<float>& y) {
+    std::vector<float> result(2);
+    batch_norm_statistics(Device::cpu, &result[0], &result[1], y.data(),
+                          static_cast<std::int64_t>(y.size()), 1);
+    return result;
+  };
+  CHECK(statistics(std::vector<float>(5000, 0.1F)) == std::vector<float>{0.1F, 0});
+
+  std::vector<float> y = random_vector<float>(5000, 1);
+  y[0] = 1e6F;
+  std::vector<double> expected(2);
+  const std::vector<double> exact(y.begin(), y.end());
+  reference::batch_norm_statistics(&expected[0], &expected[1], exact.data(), 5000, 1);
+  const std::vector<float> actual = statistics(y);
+  CHECK(std::abs(static_cast<double>(actual[0]) / expected[0] - 1) <= 1e-7);
+  CHECK(std::abs(static_cast<double>(actual[1]) / expected[1] - 1) <= 1e-7);
+
+  y[4321] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(std::isnan(statistics(y)[0]));
+  CHECK(std::isnan(statistics(y)[1]));
+}
+
 TEST_CASE("running statistics move by momentum and take the unbiased variance") {
   const std::vector<float> mean{2, -1}, var{3, 0.5F};
   std::vector<float> running_mean{0, 1}, running_var{1, 1};
@@ -232,14 +256,15 @@ TEST_CASE("batch-norm forward agrees with the reference") {
 TEST_CASE("batch-norm forward keeps its digits where the mean dwarfs sigma") {
   const Size size{1000, 16};
   const std::vector<float> y = random_vector<float>(size.count(), 1, 999, 1001);
-  const std::vector<float> mean(16, 1000.0F), rstd(16, 2.0F), gamma(16, 1.5F), beta(16, 0.25F);
+  const std::vector<float> mean(16, 1000.3F), rstd(16, 1.7F), gamma(16, 0.9F), beta(16, 0.2F);
   std::vector<float> z(y.size());
   batch_norm_forward<float>(Device::cpu, z.data(), y.data(), mean.data(), rstd.data(), gamma.data(),
                             beta.data(), nullptr, false, size.pixels, size.channels);
   double error = 0;
   for (std::size_t i = 0; i < y.size(); ++i) {
-    const double exact = (static_cast<double>(y[i]) - 1000) * 3 + 0.25;
-    error = std::max(error, std::abs(static_cast<double>(z[i]) - exact));
+    const double yhat = (double{y[i]} - double{mean[0]}) * double{rstd[0]};
+    const double exact = yhat * double{gamma[0]} + double{beta[0]};
+    error = std::max(error, std::abs(double{z[i]} - exact));
   }
   CHECK(error <= 1e-6);
 }

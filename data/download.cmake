@@ -1,0 +1,111 @@
+# Downloads a data set and unpacks it:
+#
+#     cmake -DDATASET=cifar10 -DDIRECTORY=data/downloaded -P data/download.cmake
+#
+# DATASET is cifar10 or cifar100. Nothing appears under its final name before it has been verified,
+# so that the script can be interrupted and run again at any time: a data set that is there is left
+# alone, an archive that is complete is not downloaded again. To use a mirror or a local copy, add
+# -DURL=https://... or -DURL=file:///...; the checksum stays the same.
+cmake_minimum_required(VERSION 3.25)
+
+# The archives, their MD5 (as published beside them), and the files in them with their sizes.
+set(base_url "https://www.cs.toronto.edu/~kriz")
+if(DATASET STREQUAL "cifar10")
+  set(archive_name cifar-10-binary.tar.gz)
+  set(default_md5 c32a1d4ab5d03f1284b67883e8d87530)
+  set(folder_name cifar-10-batches-bin)
+  set(default_files
+    data_batch_1.bin=30730000 data_batch_2.bin=30730000 data_batch_3.bin=30730000
+    data_batch_4.bin=30730000 data_batch_5.bin=30730000 test_batch.bin=30730000
+    batches.meta.txt=any)
+elseif(DATASET STREQUAL "cifar100")
+  set(archive_name cifar-100-binary.tar.gz)
+  set(default_md5 03b5dce01913d631647c71ecec9e9cb8)
+  set(folder_name cifar-100-binary)
+  set(default_files train.bin=153700000 test.bin=30740000 fine_label_names.txt=any)
+else()
+  message(FATAL_ERROR "DATASET is '${DATASET}', expected cifar10 or cifar100")
+endif()
+if(NOT DIRECTORY)
+  message(FATAL_ERROR "DIRECTORY is not given: where shall ${DATASET} go?")
+endif()
+
+# URL is for users; MD5 and FILES let the test of this script use a small archive.
+foreach(variable IN ITEMS URL MD5 FILES)
+  if(NOT DEFINED ${variable})
+    string(TOLOWER default_${variable} default)
+    set(${variable} "${${default}}")
+  endif()
+endforeach()
+if(NOT URL)
+  set(URL "${base_url}/${archive_name}")
+endif()
+
+cmake_path(ABSOLUTE_PATH DIRECTORY NORMALIZE)
+set(folder "${DIRECTORY}/${folder_name}")
+set(archive "${DIRECTORY}/${archive_name}")
+set(partial_archive "${archive}.partial")
+set(partial_folder "${DIRECTORY}/${folder_name}.partial")
+
+# Sets <result> to what is wrong with the files in <where>, or to nothing.
+function(find_problem where result)
+  set(problem "")
+  foreach(entry IN LISTS FILES)
+    string(REGEX MATCH "^(.*)=(.*)$" _ "${entry}")
+    set(file "${where}/${CMAKE_MATCH_1}")
+    set(expected ${CMAKE_MATCH_2})
+    if(NOT EXISTS "${file}")
+      set(problem "${file} is missing")
+      break()
+    endif()
+    file(SIZE "${file}" size)
+    if(NOT expected STREQUAL "any" AND NOT size EQUAL expected)
+      set(problem "${file} has ${size} bytes, expected ${expected}")
+      break()
+    endif()
+  endforeach()
+  set(${result} "${problem}" PARENT_SCOPE)
+endfunction()
+
+if(EXISTS "${folder}")
+  find_problem("${folder}" problem)
+  if(problem)
+    message(FATAL_ERROR "${problem}. Remove ${folder} to download it again.")
+  endif()
+  message(STATUS "${folder} is complete")
+  return()
+endif()
+
+file(MAKE_DIRECTORY "${DIRECTORY}")
+set(md5 "")
+if(EXISTS "${archive}")
+  file(MD5 "${archive}" md5)
+endif()
+if(NOT md5 STREQUAL MD5)
+  message(STATUS "Downloading ${URL}")
+  file(DOWNLOAD "${URL}" "${partial_archive}" STATUS status INACTIVITY_TIMEOUT 60 SHOW_PROGRESS)
+  list(POP_FRONT status code reason)
+  if(NOT code EQUAL 0)
+    file(REMOVE "${partial_archive}")
+    message(FATAL_ERROR "cannot download ${URL}: ${reason}")
+  endif()
+  file(MD5 "${partial_archive}" md5)
+  if(NOT md5 STREQUAL MD5)
+    file(REMOVE "${partial_archive}")
+    message(FATAL_ERROR "${URL} has MD5 ${md5}, expected ${MD5}; nothing was kept")
+  endif()
+  file(RENAME "${partial_archive}" "${archive}")
+endif()
+
+message(STATUS "Unpacking ${archive}")
+file(REMOVE_RECURSE "${partial_folder}")
+file(ARCHIVE_EXTRACT INPUT "${archive}" DESTINATION "${partial_folder}")
+find_problem("${partial_folder}/${folder_name}" problem)
+if(problem)
+  file(REMOVE_RECURSE "${partial_folder}")
+  message(FATAL_ERROR "${archive} is not what was expected: ${problem}")
+endif()
+file(RENAME "${partial_folder}/${folder_name}" "${folder}")
+file(REMOVE_RECURSE "${partial_folder}")
+file(REMOVE "${archive}")
+message(STATUS "${folder} is complete")

@@ -1,0 +1,96 @@
+// Fine-tunes one pretrained ResNet in the four modes of its convolution + batch-norm blocks, side
+// by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "compare_modes/comparison.h"
+#include "compare_modes/results.h"
+#include "support/interrupt.h"
+#include "support/output_files.h"
+
+namespace attune::examples {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  compare_modes                                    synthetic images, about two minutes
+  compare_modes --out runs/modes                   ... with index.html, a page of charts
+  compare_modes --double --steps 20 --limit 1024   how equal Tune and Eval are in double precision
+  compare_modes --data ~/cifar --pretrain-epochs 15 --epochs 3
+                                                   CIFAR-100, then CIFAR-10, in their binary form
+  compare_modes --lr 0.1 --modes eval,tune,deploy  a rate that Deploy does not survive)";
+
+void add_options(CLI::App& app, CompareOptions& options) {
+  add_run_options(app, options.run);
+  const auto add = [&app](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str()->group("Training");
+  };
+  add("--pretrain-epochs", options.pretrain_epochs, "Epochs on the source data, in Train mode")
+      ->check(CLI::NonNegativeNumber);
+  add("--epochs", options.epochs, "Epochs of fine-tuning on the target data, in each mode")
+      ->check(CLI::PositiveNumber);
+  add("--steps", options.steps, "Fine-tune for no more steps than this (0: no limit)")
+      ->check(CLI::NonNegativeNumber);
+  add("--pretrain-lr", options.pretrain_lr, "Highest learning rate of the one-cycle pretraining")
+      ->check(CLI::PositiveNumber);
+  add("--lr", options.lr, "First learning rate of fine-tuning; falls along a cosine")
+      ->check(CLI::PositiveNumber);
+  add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
+  add("--weight-decay", options.weight_decay, "Of SGD")->check(CLI::NonNegativeNumber);
+  add_modes_option(app, options.modes);
+}
+
+int compare(const CompareOptions& options) {
+  const bool has_folder = !options.run.out.empty();
+  std::optional<CsvFile> metrics;
+  if (has_folder) {
+    metrics.emplace(options.run.out / "metrics.csv",
+                    std::vector<std::string>{"step", "mode", "loss", "ms"});
+    check_writable(options.run.out / "summary.json");
+    check_writable(options.run.out / "index.html");
+  }
+  if (!options.run.json.empty()) check_writable(options.run.json);
+
+  apply_settings(options.run);
+  const Transfer transfer = open_transfer(options.run);
+  const InterruptGuard guard;
+  const Pretrained pretrained = pretrain(transfer, options);
+  if (interrupted()) {
+    std::cerr << "interrupted while pretraining: nothing was measured" << std::endl;
+    return kExitInterrupted;
+  }
+  const Comparison comparison =
+      fine_tune(pretrained, transfer, options,
+                [&](std::int64_t step, const ModeResult& result, const StepResult& last) {
+                  if (!metrics) return;
+                  metrics->row({std::to_string(step), to_string(result.mode),
+                                CsvFile::cell(last.loss), CsvFile::cell(last.milliseconds)});
+                });
+
+  std::cout << to_text(comparison);
+  const std::string json = to_json(comparison, options).dump(2) + "\n";
+  if (!options.run.json.empty()) write_file(options.run.json, json);
+  if (has_folder) {
+    write_file(options.run.out / "summary.json", json);
+    write_file(options.run.out / "index.html", to_html(comparison, options));
+    std::cout << "charts: " << (options.run.out / "index.html").string() << "\n";
+  }
+  if (comparison.interrupted) {
+    std::cerr << "interrupted: the results are those of the steps until then" << std::endl;
+    return kExitInterrupted;
+  }
+  return kExitDone;
+}
+
+}  // namespace
+}  // namespace attune::examples
+
+int main(int argc, char** argv) {
+  using namespace attune::examples;
+  CompareOptions options;
+  CLI::App app("Fine-tunes one pretrained ResNet in Train, Eval, Tune and Deploy, side by side.");
+  add_options(app, options);
+  return run_program(app, argc, argv, kExamples, [&] { return compare(options); });
+}

@@ -1,0 +1,216 @@
+#include "compare_modes/comparison.h"
+
+#include <attune/core/error.h>
+#include <attune/layers/conv_bn.h>
+#include <attune/optim/sgd.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "support/interrupt.h"
+#include "support/progress.h"
+#include "support/text_table.h"
+
+namespace attune::examples {
+namespace {
+
+constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
+
+std::shared_ptr<ResNet> build_network(const Task& task, const RunOptions& options) {
+  auto net = make_resnet(options.net, {.classes = task.classes(), .stem = task.stem});
+  if (options.use_double) net->to(DType::float64);
+  return net;
+}
+
+std::vector<double> squared_scales(const Module& net) {
+  std::vector<double> squares;
+  net.for_each_module([&](const std::string&, const Module& module) {
+    const auto* block = dynamic_cast<const ConvBN*>(&module);
+    if (block == nullptr) return;
+    for (const double scale : block->folding_scale().to_vector<double>()) {
+      squares.push_back(scale * scale);
+    }
+  });
+  return squares;
+}
+
+SgdOptions sgd_options(double lr, const CompareOptions& options) {
+  return {.lr = lr,
+          .momentum = options.momentum,
+          .weight_decay = options.weight_decay,
+          .nesterov = options.momentum > 0};
+}
+
+/// A copy of the pretrained network in a mode of its own.
+std::shared_ptr<ResNet> build_copy(Mode mode, const Pretrained& pretrained, const Task& target,
+                                   const RunOptions& options) {
+  auto net = build_network(target, options);
+  net->load_state_dict(pretrained.state);
+  if (mode == Mode::deploy) {
+    net->deploy();
+  } else {
+    net->set_mode(mode);
+  }
+  return net;
+}
+
+/// Accuracy with running statistics: what the network will do when it is used.
+double test_accuracy(ResNet& net, Mode mode, const DataLoader& test, Progress& progress) {
+  if (mode == Mode::train) net.set_mode(Mode::eval);
+  const double result = accuracy(net, test, progress);
+  if (mode == Mode::train) net.set_mode(Mode::train);
+  return result;
+}
+
+/// One mode, its network and its optimizer.
+struct Contender {
+  ModeResult result;
+  std::shared_ptr<ResNet> net;
+  std::unique_ptr<Sgd> optimizer;
+};
+
+}  // namespace
+
+double ModeResult::step_milliseconds() const { return median(milliseconds); }
+
+double ModeResult::final_loss() const {
+  if (loss.empty()) return kNotMeasured;
+  const auto count = std::min<std::ptrdiff_t>(10, static_cast<std::ptrdiff_t>(loss.size()));
+  return std::accumulate(loss.end() - count, loss.end(), 0.0) / static_cast<double>(count);
+}
+
+const ModeResult* Comparison::find(Mode mode) const {
+  for (const ModeResult& result : modes) {
+    if (result.mode == mode) return &result;
+  }
+  return nullptr;
+}
+
+Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
+  const Task& source = transfer.source;
+  const auto net = build_network(source, options.run);
+  const DataLoader batches = training_batches(source, options.run);
+  Sgd optimizer(net->parameters(), sgd_options(options.pretrain_lr, options));
+  const std::int64_t steps = options.pretrain_epochs * batches.batches();
+  const LrSchedule schedule = one_cycle(std::max<std::int64_t>(steps, 1));
+
+  Progress progress("pretrain", steps, "steps", options.run.progress);
+  std::int64_t step = 0;
+  for (std::int64_t epoch = 0; epoch < options.pretrain_epochs && !interrupted(); ++epoch) {
+    for (const Batch& batch : batches.epoch(epoch)) {
+      if (interrupted()) break;
+      optimizer.set_lr_factor(schedule(step));
+      const StepResult result = train_step(*net, optimizer, batch);
+      if (!result.finite()) {
+        throw Error(
+            fmt::format("pretraining diverged: the loss of step {} is {} (try a smaller "
+                        "--pretrain-lr than {:g})",
+                        step, result.loss, options.pretrain_lr));
+      }
+      ++step;
+      progress.advance(1, "loss " + loss_text(result.loss));
+    }
+  }
+  progress.finish();
+
+  Pretrained pretrained;
+  net->set_mode(Mode::eval);
+  Progress testing("test", source.test->size(), "images", options.run.progress);
+  pretrained.source_accuracy = accuracy(*net, test_batches(source, options.run), testing);
+  testing.finish();
+  pretrained.squared_scales = squared_scales(*net);
+  if (transfer.target.train->classes() != source.train->classes()) {
+    net->replace_head(transfer.target.classes());
+  }
+  pretrained.state = net->state_dict();  // the network ends here, so its tensors are not shared
+  return pretrained;
+}
+
+Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
+                     const CompareOptions& options, const StepObserver& observe) {
+  const Task& target = transfer.target;
+  const DataLoader batches = training_batches(target, options.run);
+  const DataLoader test = test_batches(target, options.run);
+  const Batch probe = *batches.epoch(0).next();
+
+  const auto images = target.test->size() * static_cast<std::int64_t>(options.modes.size());
+  Progress before("test", images, "images", options.run.progress);
+  std::vector<Contender> contenders;
+  for (const Mode mode : options.modes) {
+    Contender contender;
+    contender.result.mode = mode;
+    // Measuring changes running statistics in Mode::train: on a copy of its own.
+    contender.result.memory =
+        measure_memory(*build_copy(mode, pretrained, target, options.run), probe);
+    contender.net = build_copy(mode, pretrained, target, options.run);
+    contender.optimizer =
+        std::make_unique<Sgd>(contender.net->parameters(), sgd_options(options.lr, options));
+    contender.result.accuracy_before = test_accuracy(*contender.net, mode, test, before);
+    contenders.push_back(std::move(contender));
+  }
+  before.finish();
+
+  std::int64_t steps = options.epochs * batches.batches();
+  if (options.steps > 0) steps = std::min(steps, options.steps);
+  const CosineLr schedule(std::max<std::int64_t>(steps, 1));
+  Progress progress("fine-tune", steps, "steps", options.run.progress);
+  std::int64_t step = 0;
+  for (std::int64_t epoch = 0; step < steps && !interrupted(); ++epoch) {
+    for (const Batch& batch : batches.epoch(epoch)) {
+      if (step == steps || interrupted()) break;
+      std::string note;
+      for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
+        // Another one goes first each time: nobody always finds the caches warm.
+        const std::size_t first = static_cast<std::size_t>(step) % contenders.size();
+        Contender& contender = contenders[(first + turn) % contenders.size()];
+        ModeResult& result = contender.result;
+        if (result.diverged) continue;
+        contender.optimizer->set_lr_factor(schedule(step));
+        const StepResult last = train_step(*contender.net, *contender.optimizer, batch);
+        result.loss.push_back(last.loss);
+        result.milliseconds.push_back(last.milliseconds);
+        result.diverged = !last.finite();
+        observe(step, result, last);
+      }
+      for (const Contender& contender : contenders) {
+        note += fmt::format("{} {} ", to_string(contender.result.mode),
+                            loss_text(contender.result.loss.back()));
+      }
+      ++step;
+      progress.advance(1, note);
+    }
+  }
+  progress.finish();
+
+  Comparison comparison{
+      .source = transfer.source.name, .target = target.name, .pretrained = pretrained};
+  Progress after("test", images, "images", options.run.progress);
+  for (Contender& contender : contenders) {
+    ModeResult& result = contender.result;
+    result.accuracy_after =
+        result.diverged ? kNotMeasured : test_accuracy(*contender.net, result.mode, test, after);
+    comparison.modes.push_back(std::move(result));
+  }
+  after.finish();
+  comparison.interrupted = interrupted();
+  return comparison;
+}
+
+double largest_loss_difference(const ModeResult& a, const ModeResult& b, std::size_t steps) {
+  std::size_t common = std::min(a.loss.size(), b.loss.size());
+  if (steps > 0) common = std::min(common, steps);
+  double largest = common > 0 ? 0 : kNotMeasured;
+  for (std::size_t i = 0; i < common; ++i) {
+    const double difference = std::abs(a.loss[i] - b.loss[i]) / std::abs(b.loss[i]);
+    // Also taken if it is NaN, which then stays.
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+}  // namespace attune::examples

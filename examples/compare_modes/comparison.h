@@ -1,0 +1,82 @@
+#pragma once
+
+#include <attune/layers/mode.h>
+#include <attune/layers/models/resnet.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/command_line.h"
+#include "support/tasks.h"
+#include "support/training.h"
+
+namespace attune::examples {
+
+struct CompareOptions {
+  RunOptions run;
+  std::int64_t pretrain_epochs = 5;
+  std::int64_t epochs = 2;  ///< of fine-tuning
+  std::int64_t steps = 0;   ///< ends the fine-tuning early; 0: does not
+  double pretrain_lr = 0.2;
+  double lr = 0.01;  ///< of fine-tuning
+  double momentum = 0.9;
+  double weight_decay = 5e-4;
+  std::vector<Mode> modes{Mode::train, Mode::eval, Mode::tune, Mode::deploy};
+};
+
+/// A network that has learned the source task and is ready for the target task.
+struct Pretrained {
+  NamedTensors state;
+  double source_accuracy = 0;
+  /// s^2 = gamma^2 / (var + eps) of every channel: by what Deploy's steps differ from Eval's.
+  std::vector<double> squared_scales;
+};
+
+/// What became of one mode. Accuracies are of the target's test set, with running statistics, and
+/// NaN where they were not measured.
+struct ModeResult {
+  Mode mode = Mode::train;
+  double accuracy_before = 0;
+  double accuracy_after = 0;
+  MemoryUse memory;
+  std::vector<double> loss;          ///< one a step
+  std::vector<double> milliseconds;  ///< likewise
+  bool diverged = false;             ///< the last loss is not finite, and no step followed
+
+  double step_milliseconds() const;  ///< the median
+  double final_loss() const;         ///< mean of the last ten steps
+};
+
+struct Comparison {
+  std::string source;
+  std::string target;
+  Pretrained pretrained;
+  std::vector<ModeResult> modes = {};
+  bool interrupted = false;
+
+  /// Null if the mode was not part of the comparison.
+  const ModeResult* find(Mode mode) const;
+};
+
+/// Trains a new network on the source task in Mode::train, then gives it a new classifier if the
+/// target has other classes. Throws Error if the loss is not finite. interrupted() ends it early.
+Pretrained pretrain(const Transfer& transfer, const CompareOptions& options);
+
+/// Called after each step of each mode.
+using StepObserver =
+    std::function<void(std::int64_t step, const ModeResult& result, const StepResult& last)>;
+
+/// Fine-tunes copies of the pretrained network on the target task, one in each mode, side by side:
+/// every batch goes to all of them, in turn, so that they see the same data and the same machine.
+/// interrupted() ends it early; what was measured until then is returned.
+Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
+                     const CompareOptions& options, const StepObserver& observe);
+
+/// The largest |a - b| / |b| of the losses in the first `steps` steps (all: 0) that both have; NaN
+/// if there are none.
+double largest_loss_difference(const ModeResult& a, const ModeResult& b, std::size_t steps = 0);
+
+}  // namespace attune::examples

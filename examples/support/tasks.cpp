@@ -1,0 +1,149 @@
+#include "support/tasks.h"
+
+#include <attune/core/error.h>
+#include <attune/data/cifar.h>
+#include <attune/data/image_folder.h>
+#include <attune/data/synthetic_shapes.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+namespace attune::examples {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Enough to learn from within a minute or two on two cores.
+constexpr std::int64_t kSyntheticTrainImages = 4096;
+constexpr std::int64_t kSyntheticTestImages = 1000;
+
+constexpr const char* kSynthetic = "synthetic";
+
+Task synthetic_task(Domain domain, const RunOptions& options) {
+  const std::int64_t count = options.limit > 0 ? options.limit : kSyntheticTrainImages;
+  const std::int64_t test_count = std::min(count, kSyntheticTestImages);
+  const ChannelStatistics statistics = synthetic_shapes_statistics();
+  return {.name = fmt::format("synthetic shapes, {} domain", to_string(domain)),
+          .train = std::make_shared<SyntheticShapes>(domain, Split::train, count, options.seed),
+          .test = std::make_shared<SyntheticShapes>(domain, Split::test, test_count, options.seed),
+          .train_transform = cifar_train(statistics),
+          .test_transform = cifar_test(statistics)};
+}
+
+/// The first `limit` images in a random order: those of a folder are sorted by class.
+std::shared_ptr<const Dataset> limited(std::shared_ptr<const Dataset> dataset,
+                                       const RunOptions& options) {
+  if (options.limit == 0 || options.limit >= dataset->size()) return dataset;
+  const double share = static_cast<double>(options.limit) / static_cast<double>(dataset->size());
+  return Subset::fraction(dataset, 0, share, options.seed);
+}
+
+bool has_cifar10(const fs::path& directory) {
+  return fs::exists(directory / "cifar-10-batches-bin") ||
+         fs::exists(directory / "data_batch_1.bin");
+}
+
+bool has_cifar100(const fs::path& directory) {
+  return fs::exists(directory / "cifar-100-binary") || fs::exists(directory / "train.bin");
+}
+
+template <typename Cifar>
+Task cifar_task(const std::string& name, const fs::path& directory,
+                const ChannelStatistics& statistics, const RunOptions& options) {
+  return {.name = name,
+          .train = limited(std::make_shared<Cifar>(directory, Split::train), options),
+          .test = limited(std::make_shared<Cifar>(directory, Split::test), options),
+          .train_transform = cifar_train(statistics),
+          .test_transform = cifar_test(statistics)};
+}
+
+Task cifar10_task(const fs::path& directory, const RunOptions& options) {
+  return cifar_task<Cifar10>("CIFAR-10", directory, cifar10_statistics(), options);
+}
+
+Task cifar100_task(const fs::path& directory, const RunOptions& options) {
+  return cifar_task<Cifar100>("CIFAR-100", directory, cifar100_statistics(), options);
+}
+
+bool has_image_folders(const fs::path& directory) { return fs::is_directory(directory / "train"); }
+
+Task folder_task(const fs::path& directory, const RunOptions& options) {
+  const auto train = std::make_shared<ImageFolder>(directory / "train");
+  const fs::path test = fs::is_directory(directory / "test") ? "test" : "val";
+  // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
+  const ResNetStem stem = resnet_options(options.net).stem;
+  const std::int64_t side = stem == ResNetStem::imagenet ? 224 : 32;
+  const Resize resize = Resize::shorter_side(side * 8 / 7);
+  const Normalize normalize(imagenet_statistics());
+  return {
+      .name = directory.filename().string(),
+      .train = limited(train, options),
+      .test = limited(std::make_shared<ImageFolder>(directory / test, train->classes()), options),
+      .train_transform = Compose(resize, RandomCrop(side, side), HorizontalFlip(), normalize),
+      .test_transform = Compose(resize, CenterCrop(side, side), normalize),
+      .stem = stem};
+}
+
+void check_directory(const RunOptions& options) {
+  if (!fs::is_directory(options.data)) {
+    throw Error(
+        fmt::format("--data {}: no such directory (or use --data {})", options.data, kSynthetic));
+  }
+}
+
+DataLoaderOptions loader_options(const RunOptions& options) {
+  return {.batch_size = options.batch_size,
+          .seed = options.seed,
+          .workers = options.workers,
+          .dtype = options.use_double ? DType::float64 : DType::float32};
+}
+
+}  // namespace
+
+Task open_task(const RunOptions& options) {
+  if (options.data == kSynthetic) return synthetic_task(Domain::source, options);
+  check_directory(options);
+  const fs::path directory = options.data;
+  if (has_cifar10(directory)) return cifar10_task(directory, options);
+  if (has_cifar100(directory)) return cifar100_task(directory, options);
+  if (has_image_folders(directory)) return folder_task(directory, options);
+  throw Error(
+      fmt::format("--data {}: holds neither cifar-10-batches-bin/, nor cifar-100-binary/, nor "
+                  "train/ and test/ folders of images",
+                  options.data));
+}
+
+Transfer open_transfer(const RunOptions& options) {
+  if (options.data == kSynthetic) {
+    return {synthetic_task(Domain::source, options), synthetic_task(Domain::target, options)};
+  }
+  check_directory(options);
+  const fs::path directory = options.data;
+  if (has_cifar10(directory) && has_cifar100(directory)) {
+    return {cifar100_task(directory, options), cifar10_task(directory, options)};
+  }
+  if (has_image_folders(directory / "source") && has_image_folders(directory / "target")) {
+    return {folder_task(directory / "source", options), folder_task(directory / "target", options)};
+  }
+  throw Error(
+      fmt::format("--data {}: holds neither cifar-100-binary/ (to pretrain on) beside "
+                  "cifar-10-batches-bin/ (to fine-tune on), nor source/ and target/, each with "
+                  "train/ and test/ folders of images",
+                  options.data));
+}
+
+DataLoader training_batches(const Task& task, const RunOptions& options) {
+  DataLoaderOptions loader = loader_options(options);
+  loader.shuffle = true;
+  loader.drop_last = true;
+  return {task.train, task.train_transform, loader};
+}
+
+DataLoader test_batches(const Task& task, const RunOptions& options) {
+  DataLoaderOptions loader = loader_options(options);
+  loader.batch_size = std::min(std::int64_t{250}, task.test->size());
+  return {task.test, task.test_transform, loader};
+}
+
+}  // namespace attune::examples

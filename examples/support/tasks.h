@@ -1,0 +1,49 @@
+#pragma once
+
+#include <attune/data/data_loader.h>
+#include <attune/data/dataset.h>
+#include <attune/data/transforms.h>
+#include <attune/layers/models/resnet.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "support/command_line.h"
+
+namespace attune::examples {
+
+/// Something to learn: images to train on, images to test on, and how to prepare them.
+struct Task {
+  std::string name;
+  std::shared_ptr<const Dataset> train;
+  std::shared_ptr<const Dataset> test;
+  Compose train_transform;
+  Compose test_transform;
+  ResNetStem stem = ResNetStem::cifar;  ///< fits the size of the images
+
+  std::int64_t classes() const { return static_cast<std::int64_t>(train->classes().size()); }
+};
+
+/// The task that --data names, for training from scratch: synthetic shapes; a directory with
+/// CIFAR-10, or else CIFAR-100; or one with train/ and test/ (or val/), each a folder of images a
+/// class. Throws Error, saying what was looked for, if there is nothing of this.
+Task open_task(const RunOptions& options);
+
+/// A task to pretrain on, and another to fine-tune on.
+struct Transfer {
+  Task source;
+  Task target;
+};
+
+/// The pair that --data names: the two domains of the synthetic shapes; CIFAR-100 and then
+/// CIFAR-10, from a directory with both; or source/ and target/, each with train/ and test/ as
+/// above.
+Transfer open_transfer(const RunOptions& options);
+
+/// Shuffled batches of the training images, all of the same size, in the precision of the run.
+DataLoader training_batches(const Task& task, const RunOptions& options);
+/// All test images in order.
+DataLoader test_batches(const Task& task, const RunOptions& options);
+
+}  // namespace attune::examples

@@ -1,0 +1,74 @@
+#include "support/training.h"
+
+#include <attune/core/autograd.h>
+#include <attune/core/graph_report.h>
+#include <attune/core/memory_stats.h>
+#include <attune/core/ops/compare.h>
+#include <attune/core/ops/reduce.h>
+#include <attune/core/ops/softmax_cross_entropy.h>
+#include <attune/core/random.h>
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "support/interrupt.h"
+
+namespace attune::examples {
+
+void apply_settings(const RunOptions& options) {
+  if (options.threads > 0) set_num_threads(options.threads);
+  manual_seed(options.seed);
+}
+
+LrSchedule one_cycle(std::int64_t steps) {
+  constexpr double kWarmUp = 0.25;
+  if (kWarmUp * static_cast<double>(steps) <= 1) return [](std::int64_t) { return 1.0; };
+  return OneCycleLr(steps, {.warm_up = kWarmUp});
+}
+
+bool StepResult::finite() const { return std::isfinite(loss); }
+
+StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
+                      double label_smoothing) {
+  const auto start = std::chrono::steady_clock::now();
+  StepResult result;
+  optimizer.zero_grad();
+  const Tensor loss = softmax_cross_entropy(net(batch.images), batch.targets, label_smoothing);
+  result.loss = loss.item();
+  if (result.finite()) {
+    loss.backward();
+    optimizer.step();
+  }
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+  result.milliseconds = spent.count();
+  return result;
+}
+
+double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
+  const NoGradGuard no_grad;
+  std::int64_t right = 0, total = 0;
+  for (const Batch& batch : batches.epoch(0)) {
+    if (interrupted()) return std::numeric_limits<double>::quiet_NaN();
+    const Tensor hits = equal(argmax(net(batch.images), 1), batch.targets);
+    for (const std::uint8_t hit : hits.to_vector<std::uint8_t>()) right += hit;
+    total += batch.size();
+    progress.advance(batch.size());
+  }
+  return static_cast<double>(right) / static_cast<double>(total);
+}
+
+MemoryUse measure_memory(Module& net, const Batch& batch) {
+  net.zero_grad();
+  MemoryUse use;
+  const MemoryScope scope(Device::cpu);
+  const Tensor loss = softmax_cross_entropy(net(batch.images), batch.targets);
+  use.saved_bytes = saved_bytes(loss, {batch.images});
+  loss.backward();
+  use.peak_bytes = scope.peak_above_start();
+  net.zero_grad();
+  return use;
+}
+
+}  // namespace attune::examples

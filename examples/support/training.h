@@ -1,0 +1,50 @@
+#pragma once
+
+#include <attune/data/data_loader.h>
+#include <attune/layers/module.h>
+#include <attune/optim/lr_schedule.h>
+#include <attune/optim/optimizer.h>
+
+#include <cstdint>
+
+#include "support/command_line.h"
+#include "support/progress.h"
+
+namespace attune::examples {
+
+/// Applies --threads and --seed. Called once, before anything is built.
+void apply_settings(const RunOptions& options);
+
+/// The rate of a training from scratch: up in a quarter of the steps, then down to almost nothing.
+/// A run of a handful of steps has no room for that and gets a constant rate.
+LrSchedule one_cycle(std::int64_t steps);
+
+struct StepResult {
+  double loss = 0;  ///< before the update
+  double milliseconds = 0;
+
+  /// Not so: the run has diverged, and the step left the weights alone.
+  bool finite() const;
+};
+
+/// One update: forward, cross-entropy, backward, optimizer. The time is that of all four.
+StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
+                      double label_smoothing = 0);
+
+/// Share of the images whose class the network's largest output names, between 0 and 1, in the mode
+/// the network is in. Records nothing for backward. NaN if interrupted() before the end. Advances
+/// `progress` by the images.
+double accuracy(Module& net, const DataLoader& batches, Progress& progress);
+
+struct MemoryUse {
+  /// Kept for the backward pass: without parameters, buffers and the images, shared storage once.
+  std::int64_t saved_bytes = 0;
+  /// At the worst moment of forward and backward, above what was there before.
+  std::int64_t peak_bytes = 0;
+};
+
+/// Runs forward and backward once, without an update; exact, so once is enough. In Mode::train the
+/// running statistics change: use a network of its own for that.
+MemoryUse measure_memory(Module& net, const Batch& batch);
+
+}  // namespace attune::examples

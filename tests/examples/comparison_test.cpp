@@ -1,0 +1,78 @@
+#include "compare_modes/comparison.h"
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "compare_modes/results.h"
+#include "tests/catch.h"
+#include "tests/examples/xml_check.h"
+
+using namespace attune;
+using namespace attune::examples;
+
+namespace {
+
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+
+ModeResult result(Mode mode, std::vector<double> loss) {
+  ModeResult made;
+  made.mode = mode;
+  made.loss = std::move(loss);
+  made.milliseconds.assign(made.loss.size(), 10);
+  made.memory = {mode == Mode::eval ? 200 : 100, 400};
+  made.accuracy_before = 0.25;
+  made.accuracy_after = 0.5;
+  return made;
+}
+
+Comparison comparison() {
+  Comparison made{.source = "A", .target = "B", .pretrained = {}};
+  made.pretrained.squared_scales = {0, 1e-9, 0.1, 1, 1e9};
+  made.modes = {result(Mode::eval, {4, 2, 1}), result(Mode::tune, {4, 2.002, 1.5}),
+                result(Mode::deploy, {4, 8, kNan})};
+  made.modes[2].diverged = true;
+  made.modes[2].accuracy_after = kNan;
+  return made;
+}
+
+}  // namespace
+
+TEST_CASE("the difference of two runs is the largest one") {
+  const Comparison compared = comparison();
+  const ModeResult& eval = *compared.find(Mode::eval);
+  const ModeResult& tune = *compared.find(Mode::tune);
+  CHECK(std::abs(largest_loss_difference(tune, eval) - 0.5) <= 1e-12);
+  CHECK(std::abs(largest_loss_difference(tune, eval, 2) - 1e-3) <= 1e-12);
+  CHECK(largest_loss_difference(tune, eval, 1) == 0);
+  CHECK(std::isnan(largest_loss_difference(*compared.find(Mode::deploy), eval)));
+  CHECK(std::isnan(largest_loss_difference(result(Mode::tune, {}), eval)));
+  CHECK(compared.find(Mode::train) == nullptr);
+}
+
+TEST_CASE("a comparison becomes a table, JSON and a page") {
+  const Comparison compared = comparison();
+  const CompareOptions options;
+  const std::string text = to_text(compared);
+  CHECK(text.find("diverged") != std::string::npos);
+  CHECK(text.find("0.50") != std::string::npos);  // Tune's saved bytes, relative to Eval's
+  const nlohmann::json json = to_json(compared, options);
+  CHECK(json["modes"]["tune"]["saved_bytes"] == 100);
+  CHECK(json["modes"]["tune"]["accuracy_after"] == 0.5);
+  CHECK(json["modes"]["deploy"]["loss"].dump() == "[4.0,8.0,null]");
+  CHECK(json["tune_against_eval"]["loss_difference"].get<double>() > 0.49);
+  CHECK(test::xml_error(to_html(compared, options)) == "");
+}
+
+TEST_CASE("a comparison without Eval or without steps can be shown too") {
+  Comparison compared = comparison();
+  compared.modes = {result(Mode::tune, {1, 2})};
+  const CompareOptions options;
+  CHECK(to_text(compared).find("Tune against Eval") == std::string::npos);
+  CHECK(test::xml_error(to_html(compared, options)) == "");
+  compared.modes = {result(Mode::eval, {}), result(Mode::tune, {})};
+  compared.interrupted = true;
+  CHECK(test::xml_error(to_html(compared, options)) == "");
+  CHECK(to_json(compared, options)["modes"]["eval"]["ms"].is_null());
+}

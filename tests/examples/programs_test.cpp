@@ -1,0 +1,254 @@
+// Runs the example programs as people do, on very little data.
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "tests/catch.h"
+#include "tests/examples/xml_check.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string kCompare = ATTUNE_COMPARE_MODES;
+const std::string kTrain = ATTUNE_TRAIN_RESNET;
+const std::string kTiny = " --limit 64 --batch-size 16 --progress off";
+
+std::string content(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory()
+      : path_(fs::temp_directory_path() / ("attune_programs_" + std::to_string(getpid()))) {
+    fs::create_directories(path_);
+  }
+  ~TemporaryDirectory() { fs::remove_all(path_); }
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  fs::path path_;
+};
+
+struct Outcome {
+  int exit_code;
+  std::string out, err;
+};
+
+Outcome run(const TemporaryDirectory& directory, const std::string& command) {
+  const std::string out = (directory / "stdout").string(), err = (directory / "stderr").string();
+  const int status = std::system((command + " >" + out + " 2>" + err).c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, content(out), content(err)};
+}
+
+/// One line that begins with "error: " and contains `part`.
+void check_error(const Outcome& outcome, int exit_code, const std::string& part) {
+  INFO(outcome.err);
+  CHECK(outcome.exit_code == exit_code);
+  CHECK(outcome.err.rfind("error: ", 0) == 0);
+  CHECK(outcome.err.find('\n') == outcome.err.size() - 1);
+  CHECK(outcome.err.find(part) != std::string::npos);
+  CHECK(outcome.out.empty());
+}
+
+std::ptrdiff_t lines(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
+
+}  // namespace
+
+TEST_CASE("compare_modes compares the four modes") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory / "run").string(), json_path = (directory / "r.json").string();
+  const Outcome outcome =
+      run(directory, kCompare + kTiny + " --double --pretrain-epochs 1 --steps 3 --out " + out +
+                         " --json " + json_path);
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
+  CHECK(outcome.out.find("Tune against Eval") != std::string::npos);
+
+  const nlohmann::json json = nlohmann::json::parse(content(json_path));
+  CHECK(json == nlohmann::json::parse(content(directory / "run/summary.json")));
+  CHECK(json["settings"]["net"] == "resnet20");
+  CHECK(json["settings"]["dtype"] == "float64");
+  const nlohmann::json& modes = json["modes"];
+  REQUIRE(modes.size() == 4);
+  for (const char* mode : {"train", "eval", "tune", "deploy"}) {
+    INFO(mode);
+    const nlohmann::json& result = modes[mode];
+    CHECK(result["loss"].size() == 3);
+    CHECK(result["ms"].get<double>() > 0);
+    CHECK(result["peak_bytes"].get<std::int64_t>() > result["saved_bytes"].get<std::int64_t>());
+    for (const char* when : {"accuracy_before", "accuracy_after"}) {
+      CHECK(result[when].get<double>() >= 0);
+      CHECK(result[when].get<double>() <= 1);
+    }
+    CHECK(result["accuracy_before"] == modes["eval"]["accuracy_before"]);
+  }
+  // What the paper is about.
+  for (int i = 0; i < 3; ++i) {
+    const double eval = modes["eval"]["loss"][i], tune = modes["tune"]["loss"][i];
+    CHECK(std::abs(tune - eval) <= 1e-9 * std::abs(eval));
+  }
+  CHECK(modes["tune"]["saved_bytes"] == modes["deploy"]["saved_bytes"]);
+  CHECK(modes["tune"]["saved_bytes"].get<double>() <
+        0.6 * modes["eval"]["saved_bytes"].get<double>());
+  CHECK(modes["train"]["loss"][0] != modes["eval"]["loss"][0]);
+  CHECK(modes["deploy"]["loss"][2] != modes["eval"]["loss"][2]);
+
+  const std::string csv = content(directory / "run/metrics.csv");
+  CHECK(csv.rfind("step,mode,loss,ms\n0,train,", 0) == 0);
+  CHECK(lines(csv) == 1 + 3 * 4);
+  CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
+  CHECK(std::distance(fs::directory_iterator(directory / "run"), {}) == 3);
+}
+
+TEST_CASE("compare_modes goes on when one mode diverges") {
+  const TemporaryDirectory directory;
+  const std::string json_path = (directory / "r.json").string();
+  const Outcome outcome =
+      run(directory, kCompare + kTiny +
+                         " --pretrain-epochs 1 --epochs 3 --lr 1e20 --modes tune,deploy --json " +
+                         json_path + " --out " + (directory / "run").string());
+  INFO(outcome.err);
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.out.find("diverged") != std::string::npos);
+  const nlohmann::json modes = nlohmann::json::parse(content(json_path))["modes"];
+  CHECK(modes["deploy"]["diverged"] == true);
+  CHECK(modes["deploy"]["accuracy_after"].is_null());
+  CHECK(modes["deploy"]["loss"].back().is_null());
+  CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
+}
+
+TEST_CASE("pretraining that diverges is an error") {
+  const TemporaryDirectory directory;
+  const Outcome outcome =
+      run(directory, kCompare + kTiny + " --pretrain-epochs 5 --pretrain-lr 1e30 --steps 1 --out " +
+                         (directory / "run").string());
+  check_error(outcome, 1, "--pretrain-lr");
+  CHECK(fs::is_empty(directory / "run"));
+}
+
+TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory / "run").string();
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    if (freopen((directory / "stdout").c_str(), "w", stdout) == nullptr) _exit(99);
+    if (freopen((directory / "stderr").c_str(), "w", stderr) == nullptr) _exit(99);
+    execl(kCompare.c_str(), kCompare.c_str(), "--limit", "64", "--batch-size", "16", "--progress",
+          "off", "--pretrain-epochs", "0", "--epochs", "100000", "--modes", "eval,tune", "--out",
+          out.c_str(), nullptr);
+    _exit(98);
+  }
+  // The file takes its name with the first row.
+  for (int i = 0; i < 6000 && !fs::exists(directory / "run/metrics.csv"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  kill(child, SIGINT);
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 130);
+  CHECK(content(directory / "stderr").rfind("interrupted", 0) == 0);
+  const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));
+  CHECK(json["interrupted"] == true);
+  CHECK(json["modes"]["tune"]["loss"].size() >= 1);
+  CHECK(json["modes"]["tune"]["accuracy_after"].is_null());
+  CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
+}
+
+TEST_CASE("train_resnet trains") {
+  const TemporaryDirectory directory;
+  const std::string out = (directory / "run").string();
+  const Outcome outcome =
+      run(directory, kTrain + kTiny + " --epochs 2 --label-smoothing 0.1 --out " + out);
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(lines(outcome.out) == 3);
+  CHECK(lines(content(directory / "run/metrics.csv")) == 3);
+  const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));
+  CHECK(json["epochs"].size() == 2);
+  CHECK(json["settings"]["label_smoothing"] == 0.1);
+  CHECK(json["epochs"][1]["train_loss"].get<double>() > 0);
+}
+
+TEST_CASE("a run repeated gives the same numbers, with any number of threads") {
+  const TemporaryDirectory directory;
+  const auto losses = [&](const std::string& more) {
+    const std::string path = (directory / "r.json").string();
+    REQUIRE(run(directory, kTrain + kTiny + " --epochs 2 --json " + path + more).exit_code == 0);
+    nlohmann::json epochs = nlohmann::json::parse(content(path))["epochs"];
+    for (nlohmann::json& epoch : epochs) epoch.erase("train_seconds");
+    return epochs;
+  };
+  const nlohmann::json first = losses(" --threads 1 --workers 0");
+  CHECK(losses(" --threads 3 --workers 2") == first);
+  CHECK(losses(" --seed 2") != first);
+}
+
+TEST_CASE("training that diverges is an error, and leaves what was measured") {
+  const TemporaryDirectory directory;
+  const Outcome outcome = run(directory, kTrain + kTiny + " --epochs 50 --lr 1e30 --momentum 0");
+  INFO(outcome.err);
+  CHECK(outcome.exit_code == 1);
+  CHECK(outcome.err.rfind("error: training diverged", 0) == 0);
+}
+
+TEST_CASE("bad input to the programs is one clear line") {
+  const TemporaryDirectory directory;
+  std::ofstream(directory / "file") << "text";
+  fs::create_directories(directory / "empty");
+  const std::string file = (directory / "file").string(), empty = (directory / "empty").string();
+  for (const std::string& program : {kCompare, kTrain}) {
+    INFO(program);
+    check_error(run(directory, program + " --colour"), 2, "--colour");
+    check_error(run(directory, program + " --net resnet21"), 2, "resnet20");
+    check_error(run(directory, program + " --lr -1"), 2, "--lr");
+    check_error(run(directory, program + " --data " + empty + "/none"), 1, "no such directory");
+    check_error(run(directory, program + " --data " + empty), 1, "cifar-10");
+    check_error(run(directory, program + " --out " + file + "/below"), 1, file);
+    check_error(run(directory, program + " --json " + file + "/below"), 1, file);
+    check_error(run(directory, program + " --json " + empty), 1, empty);
+    check_error(run(directory, program + kTiny + " --batch-size 65"), 2, "--batch-size");
+  }
+  check_error(run(directory, kTrain + " --mode fold"), 2, "fold");
+  check_error(run(directory, kCompare + " --modes tune,fold"), 2, "fold");
+  check_error(run(directory, kCompare + " --modes tune,tune"), 2, "twice");
+}
+
+TEST_CASE("a label that is no class is reported with its file") {
+  const TemporaryDirectory directory;
+  std::ofstream file(directory / "test_batch.bin", std::ios::binary);
+  for (int i = 1; i <= 5; ++i) {
+    std::ofstream batch(directory / ("data_batch_" + std::to_string(i) + ".bin"), std::ios::binary);
+    const std::string record = std::string(1, '\x0b') + std::string(3072, 'x');
+    for (int n = 0; n < 10000; ++n) batch << record;
+  }
+  check_error(run(directory, kTrain + " --data " + (directory / "").string()), 1,
+              "data_batch_1.bin");
+}
+
+TEST_CASE("the lessons run and say what they should") {
+  const TemporaryDirectory directory;
+  const Outcome second = run(directory, ATTUNE_LESSON_2 " --double");
+  CHECK(second.exit_code == 0);
+  CHECK(second.out.find("tune") != std::string::npos);
+  const Outcome first = run(directory, ATTUNE_LESSON_1);
+  CHECK(first.exit_code == 0);
+  CHECK(first.out.find("200 of 200 points") != std::string::npos);
+  check_error(run(directory, ATTUNE_LESSON_1 " --colour"), 2, "--colour");
+}

@@ -1,0 +1,86 @@
+#include "support/training.h"
+
+#include <cmath>
+#include <limits>
+
+#include "attune/data/synthetic_shapes.h"
+#include "attune/layers/linear.h"
+#include "attune/layers/models/resnet.h"
+#include "attune/optim/sgd.h"
+#include "support/tasks.h"
+#include "tests/catch.h"
+
+using namespace attune;
+using namespace attune::examples;
+
+namespace {
+
+RunOptions tiny() {
+  RunOptions options;
+  options.limit = 20;
+  options.batch_size = 8;
+  options.workers = 0;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("a task has as many images as asked for") {
+  const Task task = open_task(tiny());
+  CHECK(task.train->size() == 20);
+  CHECK(task.test->size() == 20);
+  CHECK(task.classes() == 10);
+  CHECK(training_batches(task, tiny()).batches() == 2);
+  CHECK(test_batches(task, tiny()).batches() == 1);
+}
+
+TEST_CASE("accuracy is the share of right answers") {
+  // Scores every image as class 3: one image in ten.
+  class Constant : public Module {
+   public:
+    Tensor forward(const Tensor& x) override {
+      std::vector<float> scores(static_cast<std::size_t>(x.size(0)) * 10, 0);
+      for (std::size_t i = 3; i < scores.size(); i += 10) scores[i] = 1;
+      return Tensor::from(scores, {x.size(0), 10});
+    }
+  } net;
+  const Task task = open_task(tiny());
+  Progress progress("test", 20, "images", ProgressStyle::off);
+  CHECK(accuracy(net, test_batches(task, tiny()), progress) == 0.1);
+}
+
+TEST_CASE("a step with a loss that is not finite leaves the weights alone") {
+  const auto net = resnet20();
+  const Batch batch = *training_batches(open_task(tiny()), tiny()).epoch(0).next();
+  Sgd optimizer(net->parameters(), {.lr = 0.1});
+  const std::vector<float> before = net->head().weight().to_vector<float>();
+  CHECK(train_step(*net, optimizer, batch).finite());
+  const std::vector<float> after = net->head().weight().to_vector<float>();
+  CHECK(after != before);
+  Batch bad = batch;
+  bad.images = Tensor::full(batch.images.shape(), std::numeric_limits<double>::quiet_NaN());
+  CHECK(!train_step(*net, optimizer, bad).finite());
+  CHECK(net->head().weight().to_vector<float>() == after);
+}
+
+TEST_CASE("memory is measured without leaving any behind") {
+  const auto net = resnet20();
+  const Batch batch = *training_batches(open_task(tiny()), tiny()).epoch(0).next();
+  const std::int64_t live = memory_stats(Device::cpu).total.live;
+  net->set_mode(Mode::eval);
+  const MemoryUse eval = measure_memory(*net, batch);
+  net->set_mode(Mode::tune);
+  const MemoryUse tune = measure_memory(*net, batch);
+  CHECK(memory_stats(Device::cpu).total.live == live);
+  CHECK(tune.saved_bytes < eval.saved_bytes);
+  CHECK(tune.peak_bytes < eval.peak_bytes);
+  CHECK(eval.peak_bytes > eval.saved_bytes);
+}
+
+TEST_CASE("the learning rate rises and falls, also in a short run") {
+  const LrSchedule schedule = one_cycle(100);
+  CHECK(schedule(0) < 0.1);
+  CHECK(schedule(24) == 1);
+  CHECK(schedule(99) < 0.01);
+  for (const std::int64_t steps : {1, 2, 4}) CHECK(one_cycle(steps)(0) == 1);
+}
