@@ -10,9 +10,9 @@ namespace attune::kernels {
 ///     v = conv + bias[channel] + residual[element];   if (relu) v = max(v, 0);
 ///     if (mask) v = mask[element] > 0 ? v : 0;
 ///
-/// Null pointers leave their step out. `residual` and `mask` have the output's shape; `residual`
-/// may be the output itself, which is how a gradient is accumulated. `mask` is the output of a ReLU
-/// whose gradient is being computed.
+/// Null pointers leave their step out, and a NaN passes the ReLU. `residual` and `mask` have the
+/// output's shape; `residual` may be the output itself, which is how a gradient is accumulated.
+/// `mask` is the output of a ReLU whose gradient is being computed.
 template <typename T>
 struct Conv2dEpilogue {
   const T* bias = nullptr;

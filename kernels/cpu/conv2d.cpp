@@ -41,10 +41,9 @@ ConstView<T> view(const T* data, std::int64_t rows, std::int64_t columns, std::i
 // Scratch is sized by the shape alone: memory statistics do not depend on the number of threads,
 // and a thread that does not exist touches none of its share.
 constexpr std::int64_t kMaxWorkers = 16;
-constexpr std::int64_t kCacheBytes =
-    128 << 10;  // of patches: with Eigen's packed copy, a small L2 cache
-constexpr std::int64_t kMaxPatchBytes = 2 << 20;     // a worker
-constexpr std::int64_t kMaxPartialBytes = 32 << 20;  // of partial filters, in backward_weight
+constexpr std::int64_t kPatchBytes = 128 << 10;      // with Eigen's packed copy, fits a small L2
+constexpr std::int64_t kMaxPatchBytes = 2 << 20;     // where a single patch is large
+constexpr std::int64_t kMaxPartialBytes = 32 << 20;  // all partial filters of backward_weight
 
 /// Columns of the matrix of patches.
 std::int64_t patch_size(const Conv2dShape& shape) {
@@ -56,7 +55,7 @@ template <typename T>
 std::int64_t block_rows(const Conv2dShape& shape) {
   constexpr std::int64_t kWorthwhile = 64;
   const auto bytes = static_cast<std::int64_t>(sizeof(T)) * patch_size(shape);
-  const std::int64_t rows = std::max(kCacheBytes / bytes, kWorthwhile);
+  const std::int64_t rows = std::max(kPatchBytes / bytes, kWorthwhile);
   return std::max<std::int64_t>(1, std::min({rows, kMaxPatchBytes / bytes, shape.output_pixels()}));
 }
 
