@@ -181,6 +181,9 @@ void check_updates() {
     scale(Device::cpu, y.data(), T(-1.7), count);
     reference::scale(expected.data(), T(-1.7), count);
     CHECK(relative_error(y, expected) <= kTolerance<T>);
+    clamp(Device::cpu, y.data(), x.data(), T(-0.25), T(0.5), count);
+    reference::clamp(expected.data(), x.data(), T(-0.25), T(0.5), count);
+    CHECK(y == expected);
     for (const bool accumulate : {false, true}) {
       y = expected = x;
       relu_backward(Device::cpu, y.data(), dy.data(), relu_output.data(), count, accumulate);
@@ -348,7 +351,7 @@ TEST_CASE("large strided copies agree with the reference") {
   }
 }
 
-TEST_CASE("fill, axpy, scale and relu_backward agree with the reference") {
+TEST_CASE("fill, axpy, scale, clamp and relu_backward agree with the reference") {
   check_fill<float>();
   check_fill<double>();
   check_fill<std::int64_t>();
@@ -369,6 +372,12 @@ TEST_CASE("the reference updates are what their contracts say") {
   CHECK(y == std::vector<double>{-6, 8, -18});
   reference::relu_backward(y.data(), x.data(), relu_output.data(), 3, false);
   CHECK(y == std::vector<double>{0, 20, 0});
+  reference::clamp(y.data(), x.data(), 15.0, 25.0, 3);
+  CHECK(y == std::vector<double>{15, 20, 25});
+  clamp(Device::cpu, y.data(), relu_output.data(), -1.0, 1.0, 3);
+  CHECK(std::isnan(y[2]));
+  reference::clamp(y.data(), relu_output.data(), -1.0, 1.0, 3);
+  CHECK(std::isnan(y[2]));
   const std::vector<double> base{2, 3, -2};
   reference::power(y.data(), base.data(), 3.0, 3);
   CHECK(y == std::vector<double>{8, 27, -8});
