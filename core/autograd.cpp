@@ -16,6 +16,12 @@ std::atomic<std::uint64_t> next_node_id{0};
 thread_local bool recording = true;
 thread_local std::string current_label;
 
+Tensor gradient_copy(const Tensor& grad) {
+  Tensor copy = grad.clone();
+  copy.storage().set_purpose(MemoryPurpose::gradient);
+  return copy;
+}
+
 // y += x
 void accumulate(Tensor& y, const Tensor& x) {
   visit_floating(y.dtype(), "backward", [&]<typename T>(T) {
@@ -135,7 +141,7 @@ GradDestination Node::destination(std::size_t i, bool masked) {
     return {input.grad, false};
   }
   // Somebody else holds the same elements (the other branch of an addition, or the user).
-  if (!owns(input.grad)) input.grad = input.grad.clone();
+  if (!owns(input.grad)) input.grad = gradient_copy(input.grad);
   return {input.grad, true};
 }
 
@@ -148,17 +154,15 @@ void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
   if (!input.grad.defined()) {
     // A gradient the user will see, and may change (clipping, say), is that tensor's alone.
     const bool visible = !input.producer || input.retain_grad;
-    if (visible && !owns(grad)) grad = grad.clone();
-    // (Not if the user's seed is a parameter and comes through unchanged.)
-    if (grad.storage().purpose() == MemoryPurpose::activation) {
-      grad.storage().set_purpose(MemoryPurpose::gradient);
-    }
+    if (visible && !owns(grad)) grad = gradient_copy(grad);
+    // What is still shared may be the user's seed, and a parameter.
+    if (owns(grad)) grad.storage().set_purpose(MemoryPurpose::gradient);
     input.grad = std::move(grad);
     input.grad_is_masked = masked;
     return;
   }
   input.grad_is_masked = input.grad_is_masked && masked;
-  if (!owns(input.grad)) input.grad = input.grad.clone();
+  if (!owns(input.grad)) input.grad = gradient_copy(input.grad);
   accumulate(input.grad, grad);
 }
 

@@ -72,8 +72,10 @@ TEST_CASE("compare_modes compares the four modes") {
   const TemporaryDirectory directory;
   const std::string out = (directory / "run").string(), json_path = (directory / "r.json").string();
   const Outcome outcome =
-      run(directory, kCompare + kTiny + " --double --pretrain-epochs 1 --steps 3 --out " + out +
-                         " --json " + json_path);
+      run(directory, kCompare + kTiny +
+                         " --double --pretrain-epochs 1 --pretrain-lr 0.02 --lr 1e-4 --steps 3"
+                         " --out " +
+                         out + " --json " + json_path);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
@@ -232,7 +234,9 @@ TEST_CASE("bad input to the programs is one clear line") {
 
 TEST_CASE("a label that is no class is reported with its file") {
   const TemporaryDirectory directory;
-  std::ofstream file(directory / "test_batch.bin", std::ios::binary);
+  std::ofstream names(directory / "batches.meta.txt");
+  for (int i = 0; i < 10; ++i) names << "class" << i << "\n";
+  names.close();
   for (int i = 1; i <= 5; ++i) {
     std::ofstream batch(directory / ("data_batch_" + std::to_string(i) + ".bin"), std::ios::binary);
     const std::string record = std::string(1, '\x0b') + std::string(3072, 'x');
@@ -244,7 +248,7 @@ TEST_CASE("a label that is no class is reported with its file") {
 
 TEST_CASE("the lessons run and say what they should") {
   const TemporaryDirectory directory;
-  const Outcome second = run(directory, ATTUNE_LESSON_2 " --double");
+  const Outcome second = run(directory, ATTUNE_LESSON_2);
   CHECK(second.exit_code == 0);
   CHECK(second.out.find("tune") != std::string::npos);
   const Outcome first = run(directory, ATTUNE_LESSON_1);
