@@ -74,6 +74,11 @@ struct Contender {
   std::unique_ptr<Sgd> optimizer;
 };
 
+bool all_diverged(const std::vector<Contender>& contenders) {
+  return std::all_of(contenders.begin(), contenders.end(),
+                     [](const Contender& contender) { return contender.result.diverged; });
+}
+
 }  // namespace
 
 double ModeResult::step_milliseconds() const { return median(milliseconds); }
@@ -160,9 +165,10 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
   const CosineLr schedule(std::max<std::int64_t>(steps, 1));
   Progress progress("fine-tune", steps, "steps", options.run.progress);
   std::int64_t step = 0;
-  for (std::int64_t epoch = 0; step < steps && !interrupted(); ++epoch) {
+  const auto finished = [&] { return step == steps || interrupted() || all_diverged(contenders); };
+  for (std::int64_t epoch = 0; !finished(); ++epoch) {
     for (const Batch& batch : batches.epoch(epoch)) {
-      if (step == steps || interrupted()) break;
+      if (finished()) break;
       std::string note;
       for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
         // Another one goes first each time: nobody always finds the caches warm.
@@ -207,8 +213,8 @@ double largest_loss_difference(const ModeResult& a, const ModeResult& b, std::si
   double largest = common > 0 ? 0 : kNotMeasured;
   for (std::size_t i = 0; i < common; ++i) {
     const double difference = std::abs(a.loss[i] - b.loss[i]) / std::abs(b.loss[i]);
-    // Also taken if it is NaN, which then stays.
-    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(difference)) return difference;
+    largest = std::max(largest, difference);
   }
   return largest;
 }

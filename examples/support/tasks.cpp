@@ -92,6 +92,15 @@ void check_directory(const RunOptions& options) {
   }
 }
 
+/// Training leaves out a last batch that is not full, so there must be a full one.
+Task checked(Task task, const RunOptions& options) {
+  if (options.batch_size > task.train->size()) {
+    throw Error(fmt::format("--batch-size {}: there are only {} training images ({})",
+                            options.batch_size, task.train->size(), task.name));
+  }
+  return task;
+}
+
 DataLoaderOptions loader_options(const RunOptions& options) {
   return {.batch_size = options.batch_size,
           .seed = options.seed,
@@ -99,9 +108,7 @@ DataLoaderOptions loader_options(const RunOptions& options) {
           .dtype = options.use_double ? DType::float64 : DType::float32};
 }
 
-}  // namespace
-
-Task open_task(const RunOptions& options) {
+Task find_task(const RunOptions& options) {
   if (options.data == kSynthetic) return synthetic_task(Domain::source, options);
   check_directory(options);
   const fs::path directory = options.data;
@@ -114,7 +121,7 @@ Task open_task(const RunOptions& options) {
                   options.data));
 }
 
-Transfer open_transfer(const RunOptions& options) {
+Transfer find_transfer(const RunOptions& options) {
   if (options.data == kSynthetic) {
     return {synthetic_task(Domain::source, options), synthetic_task(Domain::target, options)};
   }
@@ -131,6 +138,15 @@ Transfer open_transfer(const RunOptions& options) {
                   "cifar-10-batches-bin/ (to fine-tune on), nor source/ and target/, each with "
                   "train/ and test/ folders of images",
                   options.data));
+}
+
+}  // namespace
+
+Task open_task(const RunOptions& options) { return checked(find_task(options), options); }
+
+Transfer open_transfer(const RunOptions& options) {
+  const Transfer transfer = find_transfer(options);
+  return {checked(transfer.source, options), checked(transfer.target, options)};
 }
 
 DataLoader training_batches(const Task& task, const RunOptions& options) {

@@ -1,5 +1,6 @@
 #include "support/chart.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -45,8 +46,9 @@ TEST_CASE("nice ticks are round numbers that enclose the range") {
   CHECK(nice_ticks(0, 2, 8, 1) == std::vector<double>{0, 1, 2});
   test::Random random(1);
   for (int i = 0; i < 1000; ++i) {
-    const double low = random.real(-1, 1) * std::pow(10, random.real(-6, 6));
-    const double high = low + std::pow(10, random.real(-6, 6));
+    const double scale = std::pow(10, random.real(-6, 6));
+    const double low = scale * random.real(-10, 10);
+    const double high = low + scale;
     const auto wanted = static_cast<int>(random.integer(3, 10));
     const std::vector<double> ticks = nice_ticks(low, high, wanted);
     INFO(low << " ... " << high << ", " << wanted);

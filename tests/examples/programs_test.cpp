@@ -4,8 +4,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -23,7 +25,9 @@ namespace {
 
 const std::string kCompare = ATTUNE_COMPARE_MODES;
 const std::string kTrain = ATTUNE_TRAIN_RESNET;
-const std::string kTiny = " --limit 64 --batch-size 16 --progress off";
+const std::string kTiny = " --limit 32 --batch-size 8 --progress off";
+// Enough steps for the running statistics to mean something.
+const std::string kPretrain = " --pretrain-epochs 8 --pretrain-lr 0.01";
 
 std::string content(const fs::path& path) {
   std::ifstream file(path);
@@ -72,10 +76,8 @@ TEST_CASE("compare_modes compares the four modes") {
   const TemporaryDirectory directory;
   const std::string out = (directory / "run").string(), json_path = (directory / "r.json").string();
   const Outcome outcome =
-      run(directory, kCompare + kTiny +
-                         " --double --pretrain-epochs 1 --pretrain-lr 0.02 --lr 1e-4 --steps 3"
-                         " --out " +
-                         out + " --json " + json_path);
+      run(directory, kCompare + kTiny + kPretrain + " --double --steps 3 --out " + out +
+                         " --json " + json_path);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
@@ -120,10 +122,9 @@ TEST_CASE("compare_modes compares the four modes") {
 TEST_CASE("compare_modes goes on when one mode diverges") {
   const TemporaryDirectory directory;
   const std::string json_path = (directory / "r.json").string();
-  const Outcome outcome =
-      run(directory, kCompare + kTiny +
-                         " --pretrain-epochs 1 --epochs 3 --lr 1e20 --modes tune,deploy --json " +
-                         json_path + " --out " + (directory / "run").string());
+  const Outcome outcome = run(directory, kCompare + kTiny + kPretrain +
+                                             " --epochs 3 --lr 1e20 --modes tune,deploy --json " +
+                                             json_path + " --out " + (directory / "run").string());
   INFO(outcome.err);
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.out.find("diverged") != std::string::npos);
@@ -151,9 +152,9 @@ TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
   if (child == 0) {
     if (freopen((directory / "stdout").c_str(), "w", stdout) == nullptr) _exit(99);
     if (freopen((directory / "stderr").c_str(), "w", stderr) == nullptr) _exit(99);
-    execl(kCompare.c_str(), kCompare.c_str(), "--limit", "64", "--batch-size", "16", "--progress",
-          "off", "--pretrain-epochs", "0", "--epochs", "100000", "--modes", "eval,tune", "--out",
-          out.c_str(), nullptr);
+    execl(kCompare.c_str(), kCompare.c_str(), "--limit", "32", "--batch-size", "8", "--progress",
+          "off", "--pretrain-epochs", "0", "--lr", "1e-9", "--epochs", "100000", "--modes",
+          "eval,tune", "--out", out.c_str(), nullptr);
     _exit(98);
   }
   // The file takes its name with the first row.
@@ -225,7 +226,7 @@ TEST_CASE("bad input to the programs is one clear line") {
     check_error(run(directory, program + " --out " + file + "/below"), 1, file);
     check_error(run(directory, program + " --json " + file + "/below"), 1, file);
     check_error(run(directory, program + " --json " + empty), 1, empty);
-    check_error(run(directory, program + kTiny + " --batch-size 65"), 2, "--batch-size");
+    check_error(run(directory, program + " --limit 32 --batch-size 33"), 1, "--batch-size");
   }
   check_error(run(directory, kTrain + " --mode fold"), 2, "fold");
   check_error(run(directory, kCompare + " --modes tune,fold"), 2, "fold");
@@ -234,13 +235,11 @@ TEST_CASE("bad input to the programs is one clear line") {
 
 TEST_CASE("a label that is no class is reported with its file") {
   const TemporaryDirectory directory;
-  std::ofstream names(directory / "batches.meta.txt");
-  for (int i = 0; i < 10; ++i) names << "class" << i << "\n";
-  names.close();
-  for (int i = 1; i <= 5; ++i) {
-    std::ofstream batch(directory / ("data_batch_" + std::to_string(i) + ".bin"), std::ios::binary);
-    const std::string record = std::string(1, '\x0b') + std::string(3072, 'x');
-    for (int n = 0; n < 10000; ++n) batch << record;
+  std::ofstream(directory / "batches.meta.txt") << "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+  for (const char* name : {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4",
+                           "data_batch_5", "test_batch"}) {
+    std::ofstream(directory / (std::string(name) + ".bin"), std::ios::binary)
+        << '\x0b' << std::string(3072, 'x');
   }
   check_error(run(directory, kTrain + " --data " + (directory / "").string()), 1,
               "data_batch_1.bin");
