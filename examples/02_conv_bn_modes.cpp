@@ -87,7 +87,7 @@ std::string difference(const Outcome& outcome, const Outcome& eval, const std::s
   double largest = 0, scale = 0;
   for (std::size_t i = 0; i < reference.size(); ++i) {
     const double error = std::abs(found->second[i] - reference[i]);
-    if (!(error <= largest)) largest = error;  // a NaN stays
+    if (std::isnan(error) || error > largest) largest = error;  // a NaN stays
     scale = std::max(scale, std::abs(reference[i]));
   }
   return fmt::format("{:.1e}", largest / scale);
