@@ -110,7 +110,8 @@ double difference(const Tensor& a, const Tensor& b, double scale) {
   double result = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const double error = x[i] == y[i] ? 0 : std::abs(x[i] - y[i]) / scale;  // scale may be 0
-    if (!(error <= result)) result = error;
+    if (std::isnan(error)) return error;
+    result = std::max(result, error);
   }
   return result;
 }

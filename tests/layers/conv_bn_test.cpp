@@ -82,7 +82,8 @@ double relative_difference(const Tensor& a, const Tensor& b) {
   double worst = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     scale = std::max(scale, std::abs(x[i]));
-    if (!(std::abs(x[i] - y[i]) <= worst)) worst = std::abs(x[i] - y[i]);
+    if (std::isnan(x[i] - y[i])) return x[i] - y[i];
+    worst = std::max(worst, std::abs(x[i] - y[i]));
   }
   return worst / scale;
 }
