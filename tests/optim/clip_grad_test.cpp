@@ -24,9 +24,10 @@ std::vector<Tensor> three_parameters(DType dtype = DType::float64) {
 }  // namespace
 
 TEST_CASE("Gradients are clipped as PyTorch clips them") {
+  const Json golden = read_golden("clip_grad.json");
   for (const DType dtype : {DType::float64, DType::float32}) {
     const double tolerance = dtype == DType::float64 ? 1e-14 : 1e-6;
-    for (const Json& one : read_golden("clip_grad.json").at("cases")) {
+    for (const Json& one : golden.at("cases")) {
       INFO(one.at("kind") << " " << one.at("limit") << ", " << to_string(dtype));
       std::vector<Tensor> params;
       for (const Json& before : one.at("before")) {
