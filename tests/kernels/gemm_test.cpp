@@ -68,7 +68,7 @@ TEST_CASE("gemm: the product is the reference's, in every layout") {
 
 TEST_CASE("gemm: results do not depend on the number of threads") {
   for (const Size& size : sizes()) {
-    const auto [m, n, k] = size;
+    const std::int64_t m = size.m, n = size.n, k = size.k;
     const auto a = test::random_vector<float>(m * k, 1), b = test::random_vector<float>(k * n, 2);
     test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
       std::vector<float> c(static_cast<std::size_t>(m * n));
