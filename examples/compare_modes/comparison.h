@@ -21,7 +21,7 @@ struct CompareOptions {
   std::int64_t epochs = 2;  ///< of fine-tuning
   std::int64_t steps = 0;   ///< ends the fine-tuning early; 0: does not
   double pretrain_lr = 0.2;
-  double lr = 0.01;  ///< of fine-tuning
+  double lr = 0.001;  ///< of fine-tuning
   double momentum = 0.9;
   double weight_decay = 5e-4;
   std::vector<Mode> modes{Mode::train, Mode::eval, Mode::tune, Mode::deploy};
