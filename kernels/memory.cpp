@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <mutex>
-#include <new>
 #include <string>
 
+#include "attune/kernels/block_cache.h"
 #include "attune/kernels/error.h"
 
 namespace attune {
@@ -42,8 +42,6 @@ void add(MemoryStats::Bytes& count, std::int64_t bytes) {
   count.peak = std::max(count.peak, count.live);
 }
 
-constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vector register
-
 }  // namespace
 
 const char* to_string(MemoryPurpose purpose) {
@@ -65,7 +63,9 @@ const char* to_string(MemoryPurpose purpose) {
 MemoryStats memory_stats(Device device) {
   Counters& of_device = counters(device, "memory_stats");
   const std::lock_guard lock(of_device.mutex);
-  return of_device.stats;
+  MemoryStats stats = of_device.stats;
+  if (device == Device::cpu) stats.idle = kernels::idle_block_bytes();
+  return stats;
 }
 
 void reset_peak_memory(Device device) {
@@ -86,6 +86,11 @@ void restore_peak_memory(Device device, const MemoryStats& earlier) {
   }
 }
 
+void release_idle_memory(Device device) {
+  counters(device, "release_idle_memory");
+  if (device == Device::cpu) kernels::trim_blocks();
+}
+
 namespace kernels {
 
 void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
@@ -95,7 +100,7 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
 
   void* data = nullptr;
   if (device == Device::cpu) {
-    data = ::operator new(static_cast<std::size_t>(bytes), kAlignment, std::nothrow);
+    data = allocate_block(bytes);
     if (data == nullptr) {
       throw Error("allocate: out of memory on " + to_string(device) + ": " + std::to_string(bytes) +
                   " bytes asked for, " + std::to_string(memory_stats(device).total.live) + " live");
@@ -111,7 +116,7 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
 
 void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept {
   if (bytes == 0) return;
-  if (device == Device::cpu) ::operator delete(data, kAlignment);
+  if (device == Device::cpu) release_block(data, bytes);
 
   Counters& of_device = counters(device, "deallocate");
   const std::lock_guard lock(of_device.mutex);

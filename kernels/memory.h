@@ -30,6 +30,7 @@ struct MemoryStats {
   Bytes total;  ///< `total.peak` is the peak of the sum, not the sum of the peaks
   std::array<Bytes, kMemoryPurposes> by_purpose;
   std::int64_t allocations = 0;  ///< number of allocations since the start
+  std::int64_t idle = 0;         ///< not live, but kept for whoever asks next; rounded up
 
   const Bytes& operator[](MemoryPurpose purpose) const {
     return by_purpose[static_cast<std::size_t>(purpose)];
@@ -44,6 +45,10 @@ void reset_peak_memory(Device device);
 
 /// Raises every peak of `device` to at least what it was in `earlier`: undoes a reset.
 void restore_peak_memory(Device device, const MemoryStats& earlier);
+
+/// Gives memory that is idle on `device` back to the system, which happens by itself only when
+/// memory runs out.
+void release_idle_memory(Device device);
 
 namespace kernels {
 

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "attune/kernels/conv2d_shape.h"
+
+// The geometry of a direct convolution, worked out before any arithmetic. Forward and
+// backward-input are one and the same operation, a correlation of a source image with taps, at a
+// lattice of pixels: forward has one lattice, all output pixels; backward-input has one for each
+// remainder of (row, column) modulo the stride, because input pixels with different remainders are
+// reached by different taps. backward-weight walks along the forward plan.
+//
+// Sources are packed, a band of rows at a time, so that the innermost loops see nothing of
+// padding, stride or the number of channels:
+//
+//     [block of channels][row][phase][column][channel in block]
+//
+// Padding becomes zeros. Phase f holds every stride_w-th column, beginning at column f: what one
+// tap reads for neighbouring outputs is then neighbouring columns, for any stride.
+namespace attune::kernels::cpu {
+
+/// `length` neighbouring elements of a packed source, from `offset` on, as seen from the output
+/// pixel: the inputs of one tap, or of several if they lie side by side.
+struct Run {
+  std::int64_t offset = 0, length = 0;
+};
+
+/// Runs that are done in one go, so that their part of the filter stays in the L1 cache.
+struct RunChunk {
+  std::int64_t first_run = 0, run_count = 0;
+  std::int64_t first_step = 0;  ///< sum of the lengths before
+};
+
+/// Output pixels (row + i * row_step, column + j * column_step) and the taps that reach them.
+struct Lattice {
+  std::int64_t row = 0, column = 0;
+  std::int64_t rows = 0, columns = 0;
+  std::vector<std::int64_t> taps{};     ///< r * S + s of each
+  std::vector<std::int64_t> offsets{};  ///< of each tap's input in the first block of channels
+  std::vector<Run> runs{};              ///< for each block of channels, for each tap; then merged
+  std::vector<RunChunk> chunks{};       ///< at least one, perhaps empty
+  std::int64_t steps = 0;               ///< taps * channels: rows of the lattice's packed filter
+  std::int64_t first_step = 0;          ///< steps of the lattices before
+};
+
+struct Conv2dPlan {
+  // The source, of one group.
+  std::int64_t images = 0, height = 0, width = 0, channels = 0;
+  std::int64_t pixel_stride = 0;  ///< channels of all groups
+
+  // Its packed form.
+  int block = 0;  ///< channels in a block, and elements between neighbouring columns
+  std::int64_t blocks = 0, phases = 1, phase_columns = 0;
+  std::int64_t top = 0, left = 0;     ///< source row of a lattice's row 0, column of column 0
+  std::int64_t column_step = 1;       ///< source columns between neighbouring columns of a phase
+  std::int64_t packed_row_step = 1;   ///< source rows between neighbouring packed rows
+  std::int64_t lattice_row_step = 1;  ///< packed rows between neighbouring rows of a lattice
+  std::int64_t halo_rows = 0;         ///< packed rows of a band of one row, less one
+
+  // The output.
+  std::int64_t out_height = 0, out_width = 0, out_channels = 0, out_pixel_stride = 0;
+  std::int64_t out_row_step = 1, out_column_step = 1;
+  std::vector<Lattice> lattices;
+  std::int64_t steps = 0;            ///< of all lattices
+  std::int64_t missing_columns = 0;  ///< what the very last row lacks, if the batch is flattened
+
+  // Bands: rows [i * band_rows, (i + 1) * band_rows) of every lattice.
+  std::int64_t band_rows = 0, bands = 0;
+
+  std::int64_t row_size() const { return phases * phase_columns * block; }
+  std::int64_t packed_rows(std::int64_t rows) const {
+    return (rows - 1) * lattice_row_step + halo_rows + 1;
+  }
+  std::int64_t block_size() const { return packed_rows(band_rows) * row_size(); }
+  std::int64_t band_size() const { return blocks * block_size(); }
+};
+
+Conv2dPlan plan_conv2d_forward(const Conv2dShape& shape, std::int64_t element_size);
+Conv2dPlan plan_conv2d_backward_input(const Conv2dShape& shape, std::int64_t element_size);
+
+}  // namespace attune::kernels::cpu

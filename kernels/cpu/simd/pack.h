@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+
+#include "attune/kernels/cpu/simd/tile.h"
+
+// Copies of what tiles read, in the order in which they read it.
+namespace attune::kernels::cpu::ATTUNE_ISA {
+
+/// `count` pixels of `channels` each, `from_stride` elements apart, to `to_stride` elements apart.
+template <typename T>
+void copy_pixels(T* to, std::int64_t to_stride, const T* from, std::int64_t from_stride,
+                 std::int64_t channels, std::int64_t count) {
+  constexpr int kBlock = 16;
+  if (to_stride == channels && from_stride == channels) {
+    std::memcpy(to, from, static_cast<std::size_t>(count * channels) * sizeof(T));
+  } else if (channels == kBlock) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      unroll<kBlock / kLanes<T>>([&](auto v) {
+        store(to + i * to_stride + v * kLanes<T>, load(from + i * from_stride + v * kLanes<T>));
+      });
+    }
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t c = 0; c < channels; ++c) to[i * to_stride + c] = from[i * from_stride + c];
+    }
+  }
+}
+
+/// Packs what the lattice rows [first, first + rows) of an image see (conv2d_plan.h). `image`
+/// points to the first pixel's first channel of the group.
+template <typename T>
+void pack_band(T* packed, const T* image, const Conv2dPlan& plan, std::int64_t first,
+               std::int64_t rows) {
+  for (std::int64_t b = 0; b < plan.blocks; ++b) {
+    const std::int64_t channels =
+        std::min<std::int64_t>(plan.block, plan.channels - b * plan.block);
+    for (std::int64_t i = 0; i < plan.packed_rows(rows); ++i) {
+      const std::int64_t h = plan.top + (first * plan.lattice_row_step + i) * plan.packed_row_step;
+      T* to = packed + b * plan.block_size() + i * plan.row_size();
+      if (h < 0 || h >= plan.height) {
+        std::fill_n(to, plan.row_size(), T(0));
+        continue;
+      }
+      const std::int64_t width = plan.width - (h == plan.height - 1 ? plan.missing_columns : 0);
+      for (std::int64_t phase = 0; phase < plan.phases;
+           ++phase, to += plan.phase_columns * plan.block) {
+        // Column j holds source column left + j * step; those in [begin, end) exist.
+        const std::int64_t step = plan.column_step, left = plan.left + phase;
+        const std::int64_t begin =
+            std::clamp<std::int64_t>((step - 1 - left) / step, 0, plan.phase_columns);
+        const std::int64_t end =
+            std::clamp<std::int64_t>((width - left + step - 1) / step, begin, plan.phase_columns);
+        std::fill_n(to, begin * plan.block, T(0));
+        copy_pixels(
+            to + begin * plan.block, plan.block,
+            image + (h * plan.width + left + begin * step) * plan.pixel_stride + b * plan.block,
+            step * plan.pixel_stride, channels, end - begin);
+        std::fill_n(to + end * plan.block, (plan.phase_columns - end) * plan.block, T(0));
+      }
+    }
+  }
+}
+
+/// How a filter [K, R, S, C / groups] looks from one of its sides: the elements between
+/// neighbouring outputs, inputs, taps and groups of the correlation that is made of it.
+struct FilterStrides {
+  std::int64_t output = 0, input = 0, tap = 0, group = 0;
+};
+
+/// Calls visit(step, offset) for each block of inputs of each tap of a lattice, in the order of the
+/// lattice's runs: `count` inputs make as many steps from `step` on, and their elements for output
+/// 0 begin at `offset` in the filter.
+template <typename Visit>
+ATTUNE_INLINE void for_each_step_block(const Conv2dPlan& plan, const Lattice& lattice,
+                                       const FilterStrides& strides, const Visit& visit) {
+  std::int64_t step = 0;
+  for (std::int64_t b = 0; b < plan.blocks; ++b) {
+    const std::int64_t count = std::min<std::int64_t>(plan.block, plan.channels - b * plan.block);
+    for (std::size_t t = 0; t < lattice.taps.size(); ++t, step += count) {
+      visit(step, count, lattice.taps[t] * strides.tap + b * plan.block * strides.input);
+    }
+  }
+}
+
+/// Packs the outputs [first, first + live) of a filter as rows [step][width], zeros for the outputs
+/// from `live` to `width`.
+template <typename T>
+void pack_filter(T* packed, const T* w, const Conv2dPlan& plan, const Lattice& lattice,
+                 const FilterStrides& strides, std::int64_t first, std::int64_t live,
+                 std::int64_t width) {
+  for_each_step_block(plan, lattice, strides,
+                      [&](std::int64_t step, std::int64_t count, std::int64_t offset) {
+                        T* to = packed + step * width;
+                        const T* from = w + offset + first * strides.output;
+                        if (live < width) std::fill_n(to, count * width, T(0));
+                        for (std::int64_t k = 0; k < live; ++k) {
+                          for (std::int64_t c = 0; c < count; ++c) {
+                            to[c * width + k] = from[k * strides.output + c * strides.input];
+                          }
+                        }
+                      });
+}
+
+}  // namespace attune::kernels::cpu::ATTUNE_ISA

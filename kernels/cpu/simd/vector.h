@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+// The vector registers of one instruction set. Everything below this folder is compiled once for
+// each of them, into a namespace of its own (ATTUNE_ISA), so that the linker keeps them apart. For
+// the same reason code here calls no inline function or template from outside, which the linker
+// would merge with the copy that everyone else uses.
+//
+// Vectors are the extension that GCC and Clang share: arithmetic works on all lanes, a scalar
+// operand is broadcast. Their size has to be that of a register: longer ones are split up by the
+// compiler, and live on the stack.
+
+namespace attune::kernels::cpu::ATTUNE_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+inline constexpr int kVectorRegisters = 32;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32;
+inline constexpr int kVectorRegisters = 16;
+#elif defined(__x86_64__)
+inline constexpr int kVectorBytes = 16;
+inline constexpr int kVectorRegisters = 16;
+#else
+inline constexpr int kVectorBytes = 16;  // NEON, AltiVec
+inline constexpr int kVectorRegisters = 32;
+#endif
+
+#define ATTUNE_INLINE [[gnu::always_inline]] inline
+
+template <typename T>
+struct VectorType;
+template <>
+struct VectorType<float> {
+  using type [[gnu::vector_size(kVectorBytes)]] = float;
+  using unaligned [[gnu::vector_size(kVectorBytes), gnu::aligned(4), gnu::may_alias]] = float;
+};
+template <>
+struct VectorType<double> {
+  using type [[gnu::vector_size(kVectorBytes)]] = double;
+  using unaligned [[gnu::vector_size(kVectorBytes), gnu::aligned(8), gnu::may_alias]] = double;
+};
+
+template <typename T>
+using Vector = typename VectorType<T>::type;
+
+/// Elements of a vector.
+template <typename T>
+inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+template <typename T>
+ATTUNE_INLINE Vector<T> load(const T* from) {
+  return *reinterpret_cast<const typename VectorType<T>::unaligned*>(from);
+}
+
+template <typename T>
+ATTUNE_INLINE void store(T* to, Vector<T> value) {
+  *reinterpret_cast<typename VectorType<T>::unaligned*>(to) = value;
+}
+
+/// The first `count` lanes; the others are zero.
+template <typename T>
+ATTUNE_INLINE Vector<T> load_partly(const T* from, int count) {
+  T lanes[kLanes<T>] = {};
+  std::memcpy(lanes, from, static_cast<std::size_t>(count) * sizeof(T));
+  return load(lanes);
+}
+
+/// Calls body(integral_constant<int, 0>), ..., body(integral_constant<int, kCount - 1>). A loop
+/// that the compiler unrolls late, after deciding what lives in registers, is not enough: an array
+/// of vectors indexed by its counter would be on the stack.
+template <int kCount, typename Body>
+ATTUNE_INLINE void unroll(const Body& body) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (body(std::integral_constant<int, i>{}), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
+
+}  // namespace attune::kernels::cpu::ATTUNE_ISA
