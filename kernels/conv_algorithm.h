@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace attune {
 
@@ -14,6 +15,9 @@ enum class ConvAlgorithm : std::uint8_t {
 
 /// "automatic", "direct" or "winograd".
 const char* to_string(ConvAlgorithm algorithm);
+
+/// The inverse of to_string(). Throws Error, listing the choices, for any other text.
+ConvAlgorithm parse_conv_algorithm(const std::string& text);
 
 /// Chooses for the whole process from now on; the default is `automatic`. The error of Winograd's
 /// algorithm is about ten times that of the direct one: docs/fast_convolution.md has figures.

@@ -7,6 +7,7 @@
 #include "attune/kernels/conv_algorithm.h"
 #include "attune/kernels/cpu/conv2d_table.h"
 #include "attune/kernels/cpu/parallel.h"
+#include "attune/kernels/error.h"
 #include "attune/kernels/memory.h"
 
 namespace attune {
@@ -26,6 +27,15 @@ const char* to_string(ConvAlgorithm algorithm) {
       break;
   }
   return "winograd";
+}
+
+ConvAlgorithm parse_conv_algorithm(const std::string& text) {
+  for (const auto algorithm :
+       {ConvAlgorithm::automatic, ConvAlgorithm::direct, ConvAlgorithm::winograd}) {
+    if (text == to_string(algorithm)) return algorithm;
+  }
+  throw Error("there is no convolution algorithm '" + text +
+              "': choose automatic, direct or winograd");
 }
 
 void set_conv_algorithm(ConvAlgorithm algorithm) { chosen_algorithm = algorithm; }

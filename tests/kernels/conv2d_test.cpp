@@ -1,5 +1,9 @@
 #include "attune/kernels/conv2d.h"
 
+#include <algorithm>
+#include <utility>
+
+#include "attune/kernels/error.h"
 #include "attune/kernels/memory.h"
 #include "attune/kernels/reference/conv2d.h"
 #include "attune/kernels/threads.h"
@@ -48,18 +52,18 @@ std::vector<T> unwritten(std::int64_t count) {
 }
 
 template <typename T>
-void check_forward(const Conv2dShape& shape, std::uint64_t seed) {
+void check_forward(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
   const auto x = test::random_vector<T>(shape.input_count(), seed);
   const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
   const EpilogueCase<T> steps(shape.output_count(), shape.k, seed % kEpilogues);
   auto y = unwritten<T>(shape.output_count()), expected = y;
   conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape, steps.prepare(y));
   reference::conv2d_forward(expected.data(), x.data(), w.data(), shape, steps.prepare(expected));
-  CHECK(test::relative_error(y, expected) <= test::tolerance<T>());
+  CHECK(test::relative_error(y, expected) <= tolerance);
 }
 
 template <typename T>
-void check_backward_input(const Conv2dShape& shape, std::uint64_t seed) {
+void check_backward_input(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
   const auto dy = test::random_vector<T>(shape.output_count(), seed);
   const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
   const EpilogueCase<T> steps(shape.input_count(), shape.c, seed % kEpilogues);
@@ -67,11 +71,11 @@ void check_backward_input(const Conv2dShape& shape, std::uint64_t seed) {
   conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape, steps.prepare(dx));
   reference::conv2d_backward_input(expected.data(), dy.data(), w.data(), shape,
                                    steps.prepare(expected));
-  CHECK(test::relative_error(dx, expected) <= test::tolerance<T>());
+  CHECK(test::relative_error(dx, expected) <= tolerance);
 }
 
 template <typename T>
-void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed) {
+void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
   const auto x = test::random_vector<T>(shape.input_count(), seed);
   const auto dy = test::random_vector<T>(shape.output_count(), seed + 1);
   for (const bool accumulate : {false, true}) {
@@ -80,7 +84,7 @@ void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed) {
     auto expected = dw;
     conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, accumulate);
     reference::conv2d_backward_weight(expected.data(), x.data(), dy.data(), shape, accumulate);
-    CHECK(test::relative_error(dw, expected) <= test::tolerance<T>());
+    CHECK(test::relative_error(dw, expected) <= tolerance);
   }
 }
 
@@ -97,30 +101,36 @@ void check_backward_bias(std::int64_t pixels, std::int64_t channels) {
 }
 
 TEST_CASE("conv2d: forward is the reference's, with every epilogue") {
-  std::uint64_t seed = 0;
-  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
-    INFO("case " << seed << ": " << test::to_string(shape));
-    check_forward<float>(shape, seed);
-    check_forward<double>(shape, seed++);
-  }
+  test::for_each_conv_path([](ConvAlgorithm algorithm) {
+    std::uint64_t seed = 0;
+    for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+      INFO("case " << seed << ": " << test::to_string(shape));
+      check_forward<float>(shape, seed, test::conv_tolerance<float>(algorithm));
+      check_forward<double>(shape, seed++, test::conv_tolerance<double>(algorithm));
+    }
+  });
 }
 
 TEST_CASE("conv2d: backward_input is the reference's, with every epilogue") {
-  std::uint64_t seed = 0;
-  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
-    INFO("case " << seed << ": " << test::to_string(shape));
-    check_backward_input<float>(shape, seed);
-    check_backward_input<double>(shape, seed++);
-  }
+  test::for_each_conv_path([](ConvAlgorithm algorithm) {
+    std::uint64_t seed = 0;
+    for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+      INFO("case " << seed << ": " << test::to_string(shape));
+      check_backward_input<float>(shape, seed, test::conv_tolerance<float>(algorithm));
+      check_backward_input<double>(shape, seed++, test::conv_tolerance<double>(algorithm));
+    }
+  });
 }
 
 TEST_CASE("conv2d: backward_weight is the reference's, accumulated or not") {
-  std::uint64_t seed = 0;
-  for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
-    INFO("case " << seed << ": " << test::to_string(shape));
-    check_backward_weight<float>(shape, seed);
-    check_backward_weight<double>(shape, seed++);
-  }
+  test::for_each_conv_path([](ConvAlgorithm algorithm) {
+    std::uint64_t seed = 0;
+    for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+      INFO("case " << seed << ": " << test::to_string(shape));
+      check_backward_weight<float>(shape, seed, test::conv_tolerance<float>(algorithm));
+      check_backward_weight<double>(shape, seed++, test::conv_tolerance<double>(algorithm));
+    }
+  });
 }
 
 TEST_CASE("conv2d: backward_bias is the reference's, accumulated or not") {
@@ -139,31 +149,84 @@ TEST_CASE("conv2d: a NaN in the input reaches the output through a ReLU") {
   Conv2dEpilogue<float> epilogue;
   epilogue.relu = true;
   float y = 0;
-  conv2d_forward(Device::cpu, &y, &x, &w, shape, epilogue);
-  CHECK(std::isnan(y));
+  test::for_each_conv_path([&](ConvAlgorithm) {
+    conv2d_forward(Device::cpu, &y, &x, &w, shape, epilogue);
+    CHECK(std::isnan(y));
+  });
   reference::conv2d_forward(&y, &x, &w, shape, epilogue);
   CHECK(std::isnan(y));
 }
 
 TEST_CASE("conv2d: results and workspace do not depend on the number of threads") {
-  for (const Conv2dShape& shape : test::notable_conv2d_shapes()) {
-    INFO(test::to_string(shape));
+  test::for_each_conv_path([](ConvAlgorithm) {
+    for (const Conv2dShape& shape : test::notable_conv2d_shapes()) {
+      INFO(test::to_string(shape));
+      const auto x = test::random_vector<float>(shape.input_count(), 1);
+      const auto w = test::random_vector<float>(shape.filter_count(), 2);
+      const auto dy = test::random_vector<float>(shape.output_count(), 3);
+      test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
+        reset_peak_memory(Device::cpu);
+        std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
+        std::vector<float> db(static_cast<std::size_t>(shape.k));
+        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape);
+        conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
+        conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape);
+        conv2d_backward_bias(Device::cpu, db.data(), dy.data(), shape.output_pixels(), shape.k);
+        const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
+        CHECK(workspace.live == 0);
+        results = {y, dx, dw, db, {static_cast<float>(workspace.peak)}};
+      });
+    }
+  });
+}
+
+TEST_CASE("conv2d: Winograd's algorithm is used where it applies, and only there") {
+  const auto differs = [](const Conv2dShape& shape) {
     const auto x = test::random_vector<float>(shape.input_count(), 1);
     const auto w = test::random_vector<float>(shape.filter_count(), 2);
-    const auto dy = test::random_vector<float>(shape.output_count(), 3);
-    test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
-      reset_peak_memory(Device::cpu);
-      std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
-      std::vector<float> db(static_cast<std::size_t>(shape.k));
-      conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape);
-      conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
-      conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape);
-      conv2d_backward_bias(Device::cpu, db.data(), dy.data(), shape.output_pixels(), shape.k);
-      const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
-      CHECK(workspace.live == 0);
-      results = {y, dx, dw, db, {static_cast<float>(workspace.peak)}};
-    });
+    auto direct = unwritten<float>(shape.output_count()), winograd = direct;
+    for (auto [algorithm, y] : {std::pair(ConvAlgorithm::direct, &direct),
+                                std::pair(ConvAlgorithm::winograd, &winograd)}) {
+      const test::ConvPath path(cpu_isa(), algorithm);
+      conv2d_forward(Device::cpu, y->data(), x.data(), w.data(), shape);
+    }
+    return direct != winograd;
+  };
+  const auto shape = [](std::int64_t channels, std::int64_t filter, const Conv2dOptions& options) {
+    return make_conv2d_shape("test", {2, 12, 12, channels},
+                             {32, filter, filter, channels / options.groups}, options);
+  };
+  CHECK(differs(shape(16, 3, {{1, 1}, {1, 1}, {1, 1}, 1})));
+  CHECK(differs(shape(16, 3, {{1, 1}, {0, 2}, {1, 1}, 1})));
+  CHECK_FALSE(differs(shape(16, 3, {{1, 1}, {3, 1}, {1, 1}, 1})));
+  CHECK_FALSE(differs(shape(16, 3, {{2, 1}, {1, 1}, {1, 1}, 1})));
+  CHECK_FALSE(differs(shape(16, 3, {{1, 1}, {1, 1}, {1, 2}, 1})));
+  CHECK_FALSE(differs(shape(32, 3, {{1, 1}, {1, 1}, {1, 1}, 2})));
+  CHECK_FALSE(differs(shape(24, 3, {{1, 1}, {1, 1}, {1, 1}, 1})));
+  CHECK_FALSE(differs(shape(16, 1, {{1, 1}, {1, 1}, {1, 1}, 1})));
+}
+
+TEST_CASE("conv2d: instruction sets and algorithms go by their names") {
+  const std::vector<std::string> isas = available_cpu_isas();
+  REQUIRE_FALSE(isas.empty());
+  const std::string before = cpu_isa();
+  CHECK(std::find(isas.begin(), isas.end(), before) != isas.end());
+  for (const std::string& isa : isas) {
+    set_cpu_isa(isa);
+    CHECK(cpu_isa() == isa);
   }
+  set_cpu_isa(before);
+  const std::string message = test::message_of<Error>([] { set_cpu_isa("z80"); });
+  CHECK(message.rfind("set_cpu_isa: this machine runs " + isas.front(), 0) == 0);
+  CHECK(message.find("not 'z80'") != std::string::npos);
+  CHECK(cpu_isa() == before);
+
+  for (const auto algorithm :
+       {ConvAlgorithm::automatic, ConvAlgorithm::direct, ConvAlgorithm::winograd}) {
+    CHECK(parse_conv_algorithm(to_string(algorithm)) == algorithm);
+  }
+  CHECK(test::message_of<Error>([] { parse_conv_algorithm("fft"); }) ==
+        "there is no convolution algorithm 'fft': choose automatic, direct or winograd");
 }
 
 TEST_CASE("conv2d: nothing happens on the meta device") {

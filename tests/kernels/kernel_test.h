@@ -1,8 +1,11 @@
 #pragma once
 
+#include <string>
 #include <type_traits>
 #include <vector>
 
+#include "attune/kernels/conv_algorithm.h"
+#include "attune/kernels/cpu_isa.h"
 #include "attune/kernels/threads.h"
 #include "tests/catch.h"
 
@@ -27,6 +30,45 @@ class ThreadCount {
  private:
   int before_;
 };
+
+/// Chooses how convolutions are computed, and undoes the choice at the end of the scope.
+class ConvPath {
+ public:
+  ConvPath(const std::string& isa, ConvAlgorithm algorithm)
+      : isa_before_(cpu_isa()), algorithm_before_(conv_algorithm()) {
+    set_cpu_isa(isa);
+    set_conv_algorithm(algorithm);
+  }
+  ~ConvPath() {
+    set_cpu_isa(isa_before_);
+    set_conv_algorithm(algorithm_before_);
+  }
+  ConvPath(const ConvPath&) = delete;
+  ConvPath& operator=(const ConvPath&) = delete;
+
+ private:
+  std::string isa_before_;
+  ConvAlgorithm algorithm_before_;
+};
+
+/// Calls body(algorithm) for every instruction set that this machine has, with each algorithm.
+template <typename Body>
+void for_each_conv_path(const Body& body) {
+  for (const std::string& isa : available_cpu_isas()) {
+    for (const ConvAlgorithm algorithm : {ConvAlgorithm::direct, ConvAlgorithm::winograd}) {
+      const ConvPath path(isa, algorithm);
+      INFO(isa << ", " << to_string(algorithm));
+      body(algorithm);
+    }
+  }
+}
+
+/// tolerance<T>() of a convolution: for Winograd's algorithm, four times the worst error seen.
+template <typename T>
+constexpr double conv_tolerance(ConvAlgorithm algorithm) {
+  if (algorithm == ConvAlgorithm::direct) return tolerance<T>();
+  return std::is_same_v<T, float> ? 3.3e-5 : 7e-14;
+}
 
 /// Checks that `run`, which fills a vector of results, gives the same bits for any number of
 /// threads.

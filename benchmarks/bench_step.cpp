@@ -1,0 +1,206 @@
+// Times whole training steps or inference of a ResNet in each mode. A step is forward,
+// cross-entropy, backward and SGD with momentum.
+
+#include <attune/core/autograd.h>
+#include <attune/core/graph_report.h>
+#include <attune/core/memory_stats.h>
+#include <attune/core/ops/softmax_cross_entropy.h>
+#include <attune/core/random.h>
+#include <attune/kernels/conv_algorithm.h>
+#include <attune/kernels/cpu_isa.h>
+#include <attune/kernels/threads.h>
+#include <attune/layers/models/resnet.h>
+#include <attune/optim/sgd.h>
+#include <attune/version.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace attune::benchmarks {
+namespace {
+
+struct Options {
+  std::string net = "resnet20";
+  std::int64_t batch = 128;
+  std::int64_t size = 32;
+  std::vector<std::string> modes{"train", "eval", "tune", "deploy"};
+  std::string what = "step";
+  std::string algorithm = "automatic";
+  int threads = 0;
+  int steps = 12;
+  int rounds = 3;
+  bool json = false;
+};
+
+/// A network in one mode, with what a step needs.
+struct Contestant {
+  Mode mode = Mode::train;
+  std::shared_ptr<ResNet> net;
+  std::unique_ptr<Sgd> optimizer;
+  std::vector<double> medians;  ///< milliseconds, of each round
+  std::int64_t saved_bytes = 0, peak_bytes = 0;
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+Contestant make_contestant(const Options& options, Mode mode) {
+  Contestant contestant;
+  contestant.mode = mode;
+  ResNetVariant variant;
+  variant.classes = options.net == "resnet18" && options.size == 32 ? 10 : 0;
+  if (options.size == 32) variant.stem = ResNetStem::cifar;
+  contestant.net = make_resnet(options.net, variant);
+  if (mode == Mode::deploy) {
+    contestant.net->deploy();
+  } else {
+    contestant.net->set_mode(mode);
+  }
+  contestant.optimizer =
+      std::make_unique<Sgd>(contestant.net->parameters(), SgdOptions{.lr = 1e-3, .momentum = 0.9});
+  return contestant;
+}
+
+double step(Contestant& c, const Tensor& x, const Tensor& targets) {
+  c.optimizer->zero_grad();
+  const Tensor loss = softmax_cross_entropy((*c.net)(x), targets);
+  const double value = loss.item();
+  loss.backward();
+  c.optimizer->step();
+  return value;
+}
+
+void infer(Contestant& c, const Tensor& x) {
+  const NoGradGuard no_grad;
+  (*c.net)(x);
+}
+
+void measure_memory(Contestant& c, const Tensor& x, const Tensor& targets) {
+  c.optimizer->zero_grad();
+  const MemoryScope scope(Device::cpu);
+  const Tensor loss = softmax_cross_entropy((*c.net)(x), targets);
+  c.saved_bytes = saved_bytes(loss, {x});
+  loss.backward();
+  c.peak_bytes = scope.peak_above_start();
+}
+
+void print(const Options& options, const Contestant& c) {
+  const double ms = median(c.medians);
+  const double images_per_second = 1e3 * static_cast<double>(options.batch) / ms;
+  const bool is_step = options.what == "step";
+  if (options.json) {
+    nlohmann::ordered_json line{{"peer", fmt::format("attune {}", version)},
+                                {"net", options.net},
+                                {"batch", options.batch},
+                                {"size", options.size},
+                                {"device", "cpu"},
+                                {"precision", "fp32"},
+                                {"what", options.what},
+                                {"layout", "nhwc"},
+                                {"isa", cpu_isa()},
+                                {"algorithm", options.algorithm},
+                                {"threads", num_threads()},
+                                {"mode", to_string(c.mode)},
+                                {"ms", std::round(ms * 1e3) / 1e3},
+                                {"images_per_s", std::round(images_per_second * 10) / 10}};
+    if (is_step) {
+      line["saved_bytes"] = c.saved_bytes;
+      line["peak_bytes_above_start"] = c.peak_bytes;
+    }
+    fmt::print("{}\n", line.dump());
+  } else {
+    fmt::print("{:7} {:9.3f} ms {:10.1f} images/s", to_string(c.mode), ms, images_per_second);
+    if (is_step)
+      fmt::print("  saved {:>13L} bytes  peak {:>13L} bytes", c.saved_bytes, c.peak_bytes);
+    fmt::print("\n");
+  }
+}
+
+void run(const Options& options) {
+  if (options.threads > 0) set_num_threads(options.threads);
+  set_conv_algorithm(parse_conv_algorithm(options.algorithm));
+  manual_seed(0);
+
+  std::vector<Contestant> contestants;
+  for (const std::string& mode : options.modes) {
+    contestants.push_back(make_contestant(options, parse_mode(mode)));
+  }
+  const Tensor x =
+      random_normal({options.batch, options.size, options.size, 3}, 0, 1, default_generator());
+  const Tensor targets = Tensor::zeros({options.batch}, DType::int64);
+  const bool is_step = options.what == "step";
+  const auto once = [&](Contestant& c) {
+    if (is_step) {
+      step(c, x, targets);
+    } else {
+      infer(c, x);
+    }
+  };
+  for (int round = 0; round < options.rounds; ++round) {
+    for (Contestant& c : contestants) {
+      for (int i = 0; i < 2; ++i) once(c);
+      if (round == 0 && is_step) measure_memory(c, x, targets);
+      std::vector<double> laps;
+      for (int i = 0; i < options.steps; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        once(c);
+        const std::chrono::duration<double, std::milli> spent =
+            std::chrono::steady_clock::now() - start;
+        laps.push_back(spent.count());
+      }
+      c.medians.push_back(median(laps));
+    }
+  }
+  for (const Contestant& c : contestants) print(options, c);
+}
+
+int main_checked(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Times training steps or inference of a ResNet in the modes of convolution + batch norm."};
+  const auto add = [&app](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  add("--net", options.net, "Network")->check(CLI::IsMember(resnet_names()));
+  add("--batch", options.batch, "Images in a step")->check(CLI::PositiveNumber);
+  add("--size", options.size, "Height and width; 32 takes the CIFAR stem")
+      ->check(CLI::PositiveNumber);
+  add("--modes", options.modes, "Any of train, eval, tune, deploy")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"train", "eval", "tune", "deploy"}));
+  add("--what", options.what, "step or inference")->check(CLI::IsMember({"step", "inference"}));
+  add("--algorithm", options.algorithm, "Of the convolutions")
+      ->check(CLI::IsMember({"automatic", "direct", "winograd"}));
+  add("--threads", options.threads, "0: one a core")->check(CLI::NonNegativeNumber);
+  add("--steps", options.steps, "Steps in a round")->check(CLI::PositiveNumber);
+  add("--rounds", options.rounds, "Rounds, in each of which every mode has its turn")
+      ->check(CLI::PositiveNumber);
+  app.add_flag("--json", options.json, "One JSON object a line for each mode");
+  CLI11_PARSE(app, argc, argv);
+  run(options);
+  return 0;
+}
+
+}  // namespace
+}  // namespace attune::benchmarks
+
+int main(int argc, char** argv) {
+  try {
+    return attune::benchmarks::main_checked(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "bench_step: {}\n", error.what());
+    return 1;
+  }
+}
