@@ -35,18 +35,20 @@ void transpose_filter(T* taps, const T* w, const Conv2dShape& shape, std::int64_
 /// One row of a lattice, one vector of channels: sum over taps of x[pixel + tap] * w[tap].
 template <typename T>
 void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, const Lattice& lattice,
-                             TileOutput<T> out, std::int64_t pixels) {
-  const auto tile = [&]<int kPixels>(std::integral_constant<int, kPixels>)
-      __attribute__((always_inline)) {
-    Vector<T> sum[kPixels][1] = {};
+                             const TileOutput<T>& out, std::int64_t pixels) {
+  std::int64_t at = 0;
+  const auto tile = [&]<int kPixels>(std::integral_constant<int, kPixels>) ATTUNE_INLINE_LAMBDA {
+    Vector<T> sum[kPixels][1];
+    clear(sum);
     for (std::size_t t = 0; t < lattice.taps.size(); ++t) {
       const Vector<T> weight = load(w + lattice.taps[t] * w_stride);
       const T* in = x + lattice.offsets[t];
-      unroll<kPixels>([&](auto p) { sum[p][0] += load(in + p * kBlock) * weight; });
+      unroll<kPixels>([&](auto p)
+                          ATTUNE_INLINE_LAMBDA { sum[p][0] += load(in + p * kBlock) * weight; });
     }
-    store_tile(sum, out);
+    store_tile(sum, out, at);
     x += kPixels * kBlock;
-    out = out.moved(kPixels * out.pixel_stride);
+    at += kPixels * out.pixel_stride;
   };
   for (; pixels >= kTilePixels; pixels -= kTilePixels) {
     tile(std::integral_constant<int, kTilePixels>{});
@@ -137,9 +139,9 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
           Vector<T> sum[kTaps];
           const T* in[kTaps];
           T* out = slice_sums + first_tap * stride + c;
-          unroll<kTaps>([&](auto t) { sum[t] = load(out + t * stride); });
+          unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA { sum[t] = load(out + t * stride); });
           for (std::int64_t row = 0; row < rows; ++row) {
-            unroll<kTaps>([&](auto t) {
+            unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
               in[t] = block + lattice.offsets[static_cast<std::size_t>(first_tap + t)] +
                       row * plan.lattice_row_step * plan.row_size();
             });
@@ -147,10 +149,12 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
             for (std::int64_t q = 0; q < plan.out_width; ++q) {
               const T* at = gradients + q * shape.k;
               const Vector<T> gradient = live == kLanes<T> ? load(at) : load_partly(at, live);
-              unroll<kTaps>([&](auto t) { sum[t] += load(in[t] + q * kBlock) * gradient; });
+              unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
+                sum[t] += load(in[t] + q * kBlock) * gradient;
+              });
             }
           }
-          unroll<kTaps>([&](auto t) { store(out + t * stride, sum[t]); });
+          unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA { store(out + t * stride, sum[t]); });
         };
         std::int64_t t = 0;  // many taps at a time: a sum waits for its own last addition
         for (; t + 9 <= taps; t += 9) accumulate_taps(std::integral_constant<int, 9>{}, t);

@@ -16,7 +16,7 @@ void copy_pixels(T* to, std::int64_t to_stride, const T* from, std::int64_t from
     std::memcpy(to, from, static_cast<std::size_t>(count * channels) * sizeof(T));
   } else if (channels == kBlock) {
     for (std::int64_t i = 0; i < count; ++i) {
-      unroll<kBlock / kLanes<T>>([&](auto v) {
+      unroll<kBlock / kLanes<T>>([&](auto v) ATTUNE_INLINE_LAMBDA {
         store(to + i * to_stride + v * kLanes<T>, load(from + i * from_stride + v * kLanes<T>));
       });
     }

@@ -29,7 +29,10 @@ inline constexpr int kVectorBytes = 16;  // NEON, AltiVec
 inline constexpr int kVectorRegisters = 32;
 #endif
 
+// Kernels are put together from pieces that must end up in one function, or else what they share
+// is passed through memory. The second is for lambdas: [&](...) ATTUNE_INLINE_LAMBDA {...}
 #define ATTUNE_INLINE [[gnu::always_inline]] inline
+#define ATTUNE_INLINE_LAMBDA __attribute__((always_inline))
 
 template <typename T>
 struct VectorType;
@@ -74,7 +77,7 @@ ATTUNE_INLINE Vector<T> load_partly(const T* from, int count) {
 /// of vectors indexed by its counter would be on the stack.
 template <int kCount, typename Body>
 ATTUNE_INLINE void unroll(const Body& body) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+  [&]<int... i>(std::integer_sequence<int, i...>) ATTUNE_INLINE_LAMBDA {
     (body(std::integral_constant<int, i>{}), ...);
   }
   (std::make_integer_sequence<int, kCount>{});

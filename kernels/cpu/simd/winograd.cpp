@@ -38,9 +38,29 @@ struct Geometry {
 struct TilePosition {
   std::int64_t image = 0, row = 0, column = 0;
 };
+
 TilePosition position(const Geometry& g, std::int64_t tile) {
-  const std::int64_t column = tile % g.tile_columns(), row = tile / g.tile_columns();
-  return {row / g.tile_rows(), row % g.tile_rows() * kTile, column * kTile};
+  const std::int64_t row = tile / g.tile_columns();
+  return {row / g.tile_rows(), row % g.tile_rows() * kTile, tile % g.tile_columns() * kTile};
+}
+
+/// position() of the tile after. For few channels its three divisions would take longer than all
+/// else that is done with a tile.
+void advance(const Geometry& g, TilePosition& at) {
+  at.column += kTile;
+  if (at.column < g.out_width) return;
+  at.column = 0;
+  at.row += kTile;
+  if (at.row < g.out_height) return;
+  at.row = 0;
+  ++at.image;
+}
+
+/// Calls visit(i, position) for the i-th of consecutive tiles.
+template <typename Visit>
+ATTUNE_INLINE void for_each_tile(const Geometry& g, Range tiles, const Visit& visit) {
+  TilePosition at = position(g, tiles.first);
+  for (std::int64_t i = 0; i < tiles.size(); ++i, advance(g, at)) visit(i, at);
 }
 
 /// A block of tiles in the frequency domain. The side that is broadcast is
@@ -56,96 +76,141 @@ struct BlockLayout {
   std::int64_t size() const { return in_size() + kFrequencies * out_frequency(); }
 };
 
-/// B^T d B of one tile, for all channels.
+/// B^T d B of one vector of channels of a patch. Not inlined into the loop over the channels: the
+/// compiler would compute all 36 addresses before the loop, and have no registers for them.
 template <typename T>
-void transform_patch(T* to, const BlockLayout& layout, const T* source, const Geometry& g,
-                     TilePosition at) {
-  const std::int64_t h = at.row - g.pad_h, w = at.column - g.pad_w;
-  const bool inside = h >= 0 && w >= 0 && h + kPatch <= g.height && w + kPatch <= g.width;
-  const T* first = source + ((at.image * g.height + h) * g.width + w) * g.channels;
-  const auto transform = [&](const auto& pixel) __attribute__((always_inline)) {
-    Vector<T> half[kPatch][kPatch];
-    unroll<kPatch>([&](auto j) {
-      Vector<T> d[kPatch], column[kPatch];
-      unroll<kPatch>([&](auto i) { d[i] = pixel(i, j); });
-      transform_input(column, d);
-      unroll<kPatch>([&](auto i) { half[i][j] = column[i]; });
+[[gnu::noinline]] void transform_patch(T* to, std::int64_t frequency, const T* from,
+                                       std::int64_t row, std::int64_t pixel) {
+  Vector<T> half[kPatch][kPatch];
+  unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+    Vector<T> d[kPatch], column[kPatch];
+    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { d[i] = load(from + i * row + j * pixel); });
+    transform_input(column, d);
+    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+  });
+  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    Vector<T> transformed[kPatch];
+    transform_input(transformed, half[i]);
+    unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      store(to + (i * kPatch + j) * frequency, transformed[j]);
     });
-    return [=](T * out) __attribute__((always_inline)) {
-      unroll<kPatch>([&](auto i) {
-        Vector<T> row[kPatch];
-        transform_input(row, half[i]);
-        unroll<kPatch>(
-            [&](auto j) { store(out + (i * kPatch + j) * layout.in_frequency(), row[j]); });
-      });
-    };
-  };
-  for (std::int64_t c = 0; c < g.channels; c += kLanes<T>) {
-    T* out = to + c / kBlock * layout.in_block() + c % kBlock;
-    const T* from = first + c;
-    if (inside) {
-      transform([&](int i, int j) { return load(from + (i * g.width + j) * g.channels); })(out);
-    } else {
-      transform([&](int i, int j) {
-        const bool exists = h + i >= 0 && h + i < g.height && w + j >= 0 && w + j < g.width;
-        return exists ? load(from + (i * g.width + j) * g.channels) : Vector<T>{};
-      })(out);
-    }
-  }
+  });
 }
 
-/// A^T m A of one tile, followed by the epilogue, for all channels.
+/// The patch under one tile, for all channels.
 template <typename T>
-void transform_products(T* y, const T* products, const BlockLayout& layout, const Geometry& g,
-                        TilePosition at, const Conv2dEpilogue<T>& epilogue) {
-  const std::int64_t rows = std::min<std::int64_t>(kTile, g.out_height - at.row);
-  const std::int64_t columns = std::min<std::int64_t>(kTile, g.out_width - at.column);
-  const std::int64_t first =
-      ((at.image * g.out_height + at.row) * g.out_width + at.column) * g.out_channels;
-  for (std::int64_t k = 0; k < g.out_channels; k += kLanes<T>) {
-    Vector<T> half[kTile][kPatch];
-    unroll<kPatch>([&](auto j) {
-      Vector<T> m[kPatch], column[kTile];
-      unroll<kPatch>(
-          [&](auto i) { m[i] = load(products + (i * kPatch + j) * layout.out_frequency() + k); });
-      transform_output(column, m);
-      unroll<kTile>([&](auto i) { half[i][j] = column[i]; });
-    });
-    for (std::int64_t i = 0; i < rows; ++i) {
-      Vector<T> row[kTile];
-      transform_output(row, half[i]);
-      for (std::int64_t j = 0; j < columns; ++j) {
-        const std::int64_t element = first + (i * g.out_width + j) * g.out_channels + k;
-        store(y + element,
-              finish(row[j], epilogue, k, element, [](const T* from) { return load(from); }));
+void transform_patches(T* to, const BlockLayout& layout, const T* source, const Geometry& g,
+                       const TilePosition& at) {
+  const std::int64_t h = at.row - g.pad_h, w = at.column - g.pad_w;
+  const std::int64_t channels = g.channels, row = g.width * g.channels;
+  const std::int64_t frequency = layout.in_frequency(), block = layout.in_block();
+  const T* first = source + at.image * g.height * row + h * row + w * channels;
+  if (h >= 0 && w >= 0 && h + kPatch <= g.height && w + kPatch <= g.width) {
+    for (std::int64_t c = 0; c < channels; c += kLanes<T>) {
+      transform_patch(to + c / kBlock * block + c % kBlock, frequency, first + c, row, channels);
+    }
+    return;
+  }
+  // At the border, from a copy that has zeros around it.
+  constexpr int kVector = kLanes<T>;
+  T padded[kPatch * kPatch * kVector] = {};
+  const int top = static_cast<int>(std::max<std::int64_t>(0, -h));
+  const int left = static_cast<int>(std::max<std::int64_t>(0, -w));
+  const int bottom = static_cast<int>(std::min<std::int64_t>(kPatch, g.height - h));
+  const int right = static_cast<int>(std::min<std::int64_t>(kPatch, g.width - w));
+  for (std::int64_t c = 0; c < channels; c += kVector) {
+    for (int i = top; i < bottom; ++i) {
+      for (int j = left; j < right; ++j) {
+        store(padded + (i * kPatch + j) * kVector, load(first + i * row + j * channels + c));
       }
     }
+    transform_patch(to + c / kBlock * block + c % kBlock, frequency, padded,
+                    std::int64_t{kPatch * kVector}, std::int64_t{kVector});
   }
 }
 
-/// A dy A^T of one tile, for all channels: the adjoint of transform_products.
+/// A^T m A of one vector of channels of a tile, and the epilogue; of the 4x4 pixels, `rows` x
+/// `columns` exist. `at` is where the first is in `out`. Not inlined, like transform_patch.
 template <typename T>
-void transform_gradient(T* to, const BlockLayout& layout, const T* dy, const Geometry& g,
-                        TilePosition at) {
-  const T* first =
-      dy + ((at.image * g.out_height + at.row) * g.out_width + at.column) * g.out_channels;
-  for (std::int64_t k = 0; k < g.out_channels; k += kLanes<T>) {
-    Vector<T> half[kPatch][kTile];
-    unroll<kTile>([&](auto j) {
-      Vector<T> d[kTile], column[kPatch];
-      unroll<kTile>([&](auto i) {
-        const bool exists = at.row + i < g.out_height && at.column + j < g.out_width;
-        d[i] = exists ? load(first + (i * g.out_width + j) * g.out_channels + k) : Vector<T>{};
-      });
-      transform_output_gradient(column, d);
-      unroll<kPatch>([&](auto i) { half[i][j] = column[i]; });
+[[gnu::noinline]] void transform_product(const TileOutput<T>& out, std::int64_t at,
+                                         std::int64_t row_size, std::int64_t rows,
+                                         std::int64_t columns, const T* product,
+                                         std::int64_t frequency) {
+  Vector<T> half[kTile][kPatch];
+  unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+    Vector<T> m[kPatch], column[kTile];
+    unroll<kPatch>(
+        [&](auto i) ATTUNE_INLINE_LAMBDA { m[i] = load(product + (i * kPatch + j) * frequency); });
+    transform_output(column, m);
+    unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+  });
+  unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    if (i >= rows) return;
+    Vector<T> row[kTile], tile[kTile][1];
+    transform_output(row, half[i]);
+    unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA { tile[j][0] = row[j]; });
+    if (columns == kTile) {
+      store_whole_tile(tile, out, at + i * row_size);
+    } else {
+      for (std::int64_t j = 0; j < columns; ++j) {
+        Vector<T> one[1][1] = {{row[j]}};
+        store_whole_tile(one, out, at + i * row_size + j * out.pixel_stride);
+      }
+    }
+  });
+}
+
+/// The products of one tile, for all channels.
+template <typename T>
+void transform_products(T* y, const T* products, const BlockLayout& layout, const Geometry& g,
+                        const TilePosition& at, const Conv2dEpilogue<T>& epilogue) {
+  const std::int64_t rows = std::min<std::int64_t>(kTile, g.out_height - at.row);
+  const std::int64_t columns = std::min<std::int64_t>(kTile, g.out_width - at.column);
+  const std::int64_t channels = g.out_channels;
+  const std::int64_t first =
+      ((at.image * g.out_height + at.row) * g.out_width + at.column) * channels;
+  TileOutput<T> out{y, channels, kLanes<T>, epilogue};
+  for (std::int64_t k = 0; k < channels; k += kLanes<T>) {
+    transform_product(out, first + k, g.out_width * channels, rows, columns, products + k,
+                      layout.out_frequency());
+    if (out.epilogue.bias) out.epilogue.bias += kLanes<T>;
+  }
+}
+
+/// A dy A^T of one vector of channels of a tile, of which `rows` x `columns` pixels exist: the
+/// adjoint of transform_product.
+template <typename T>
+[[gnu::noinline]] void transform_gradient(T* to, std::int64_t frequency, const T* dy,
+                                          std::int64_t row, std::int64_t pixel, std::int64_t rows,
+                                          std::int64_t columns) {
+  Vector<T> half[kPatch][kTile];
+  unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA {
+    Vector<T> d[kTile], column[kPatch];
+    unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
+      const bool exists = i < rows && j < columns;
+      d[i] = exists ? load(dy + i * row + j * pixel) : Vector<T>{};
     });
-    unroll<kPatch>([&](auto i) {
-      Vector<T> row[kPatch];
-      transform_output_gradient(row, half[i]);
-      unroll<kPatch>(
-          [&](auto j) { store(to + (i * kPatch + j) * layout.out_frequency() + k, row[j]); });
+    transform_output_gradient(column, d);
+    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+  });
+  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    Vector<T> transformed[kPatch];
+    transform_output_gradient(transformed, half[i]);
+    unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      store(to + (i * kPatch + j) * frequency, transformed[j]);
     });
+  });
+}
+
+/// The gradients of one tile, for all channels.
+template <typename T>
+void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const Geometry& g,
+                         const TilePosition& at) {
+  const std::int64_t channels = g.out_channels, row = g.out_width * channels;
+  const T* first = dy + (at.image * g.out_height + at.row) * row + at.column * channels;
+  for (std::int64_t k = 0; k < channels; k += kLanes<T>) {
+    transform_gradient(to + k, layout.out_frequency(), first + k, row, channels,
+                       g.out_height - at.row, g.out_width - at.column);
   }
 }
 
@@ -190,17 +255,20 @@ void transform_filters(T* u, const T* w, const FilterView& view) {
                             c, [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
     for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
       Vector<T> half[kPatch][3];
-      unroll<3>([&](auto j) {
+      unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
         Vector<T> g[3], column[kPatch];
-        unroll<3>([&](auto i) { g[i] = load(taps + (i * 3 + j) * kBlock * kWidth + lane); });
+        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
+          g[i] = load(taps + (i * 3 + j) * kBlock * kWidth + lane);
+        });
         transform_filter(column, g);
-        unroll<kPatch>([&](auto i) { half[i][j] = column[i]; });
+        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
       });
-      unroll<kPatch>([&](auto i) {
-        Vector<T> row[kPatch];
-        transform_filter(row, half[i]);
-        unroll<kPatch>([&](auto j) {
-          store(u + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane, row[j]);
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+        Vector<T> transformed[kPatch];
+        transform_filter(transformed, half[i]);
+        unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+          store(u + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane,
+                transformed[j]);
         });
       });
     }
@@ -219,9 +287,9 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
     T taps[9 * kBlock * kWidth];
     for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
       Vector<T> half[3][kPatch];
-      unroll<kPatch>([&](auto j) {
+      unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
         Vector<T> u[kPatch], column[3];
-        unroll<kPatch>([&](auto i) {
+        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
           const T* from = du + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane;
           u[i] = load(from);
           for (std::int64_t slice = 1; slice < slices; ++slice) {
@@ -229,9 +297,9 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
           }
         });
         transform_filter_gradient(column, u);
-        unroll<3>([&](auto i) { half[i][j] = column[i]; });
+        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
       });
-      unroll<3>([&](auto i) {
+      unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
         Vector<T> row[3];
         transform_filter_gradient(row, half[i]);
         unroll<3>([&](auto j) { store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]); });
@@ -246,12 +314,52 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
 
 // ---- the passes ----
 
+/// Fetches the cache lines that a block of tiles will be written to, a few at each frequency: the
+/// stores would otherwise wait for them all at once, while the multiplications leave the memory
+/// idle.
+template <typename T>
+class OutputPrefetcher {
+ public:
+  OutputPrefetcher(const T* out, const Geometry& g, Range tiles)
+      : out_(out), g_(g), rows_(tiles.size() * kTile), at_(position(g, tiles.first)) {}
+
+  /// Fetches up to the share of the rows that belongs to the first `frequencies`.
+  void fetch(int frequencies) {
+    for (; next_ * kFrequencies < rows_ * frequencies; ++next_) {
+      if (at_.row + next_ % kTile < g_.out_height) {
+        const std::int64_t pixels = std::min<std::int64_t>(kTile, g_.out_width - at_.column);
+        const T* row =
+            out_ +
+            ((at_.image * g_.out_height + at_.row + next_ % kTile) * g_.out_width + at_.column) *
+                g_.out_channels;
+        constexpr std::int64_t kLine = 64 / sizeof(T);
+        for (std::int64_t i = 0; i < pixels * g_.out_channels; i += kLine) {
+          __builtin_prefetch(row + i, 1);
+        }
+      }
+      if (next_ % kTile == kTile - 1) advance(g_, at_);
+    }
+  }
+
+ private:
+  const T* out_;
+  const Geometry& g_;
+  std::int64_t rows_;  ///< of four pixels
+  std::int64_t next_ = 0;
+  TilePosition at_;
+};
+
 /// Tiles that a thread takes at a time: few enough for their frequencies to stay in the L2 cache,
 /// enough to be worth streaming the transformed filter for, which is larger than the cache where
 /// there are many channels.
 std::int64_t tiles_per_block(const Geometry& g) {
   const std::int64_t pairs = g.channels * g.out_channels;
   return pairs <= 64 * 64 ? 16 : pairs <= 128 * 128 ? 32 : 64;
+}
+
+/// The same for the gradient of the filter, whose sums go through the registers once a block.
+std::int64_t tiles_per_weight_block(const Geometry& g) {
+  return g.channels * g.out_channels <= 32 * 32 ? 64 : 32;
 }
 
 template <typename T, typename Body>
@@ -282,10 +390,12 @@ void correlate(T* out, const T* source, const T* w, const Geometry& g, const Fil
       T* patches = scratch.data() + worker * layout.size();
       T* products = patches + layout.in_size();
       const Range tiles{block * layout.tiles, std::min(g.tiles(), (block + 1) * layout.tiles)};
-      for (std::int64_t t = tiles.first; t < tiles.last; ++t) {
-        transform_patch(patches + (t - tiles.first) * kBlock, layout, source, g, position(g, t));
-      }
+      for_each_tile(g, tiles, [&](std::int64_t t, const TilePosition& at) {
+        transform_patches(patches + t * kBlock, layout, source, g, at);
+      });
+      OutputPrefetcher prefetcher(out, g, tiles);
       for (int f = 0; f < kFrequencies; ++f) {
+        prefetcher.fetch(f + 1);
         for (std::int64_t k = 0; k < width_blocks; ++k) {
           multiply_row<kBlock, kVectors>(
               patches + f * layout.in_frequency(),
@@ -297,10 +407,9 @@ void correlate(T* out, const T* source, const T* w, const Geometry& g, const Fil
               tiles.size());
         }
       }
-      for (std::int64_t t = tiles.first; t < tiles.last; ++t) {
-        transform_products(out, products + (t - tiles.first) * layout.out_channels, layout, g,
-                           position(g, t), epilogue);
-      }
+      for_each_tile(g, tiles, [&](std::int64_t t, const TilePosition& at) {
+        transform_products(out, products + t * layout.out_channels, layout, g, at, epilogue);
+      });
     });
   });
 }
@@ -343,7 +452,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
                               bool accumulate) {
   with_vectors<T>(s.k, [&]<int kVectors>() {
     constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-    constexpr std::int64_t kSliceTiles = 64;  // fewer are not worth adding up a filter for
+    constexpr std::int64_t kSliceTiles = 128;  // fewer are not worth adding up a filter for
     constexpr std::int64_t kMaxPartialBytes = 32 << 20;
     const Geometry g = forward_geometry(s);
     const std::int64_t width_blocks = ceil_div(s.k, kWidth);
@@ -352,13 +461,12 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
         1 + kMaxPartialBytes / (du_size * static_cast<std::int64_t>(sizeof(T)));
     const std::int64_t slices =
         std::clamp<std::int64_t>(g.tiles() / kSliceTiles, 1, std::min(affordable, kMaxWorkers));
-    const BlockLayout layout{std::min(std::max<std::int64_t>(tiles_per_block(g), 32), g.tiles()),
-                             s.c, width_blocks * kWidth};
+    const BlockLayout layout{std::min(tiles_per_weight_block(g), g.tiles()), s.c,
+                             width_blocks * kWidth};
     const Workspace<T> du(slices * du_size);
     const Workspace<T> scratch(slices * layout.size());
     parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
       T* sums = du.data() + slice * du_size;
-      std::fill_n(sums, du_size, T(0));
       T* patches = scratch.data() + worker * layout.size();
       T* gradients = patches + layout.in_size();
       // Where the outputs do not fill the vectors, the rest is multiplied too, as zeros.
@@ -366,11 +474,10 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
       const Range range = piece(g.tiles(), slices, slice);
       for (std::int64_t first = range.first; first < range.last; first += layout.tiles) {
         const std::int64_t count = std::min(layout.tiles, range.last - first);
-        for (std::int64_t t = 0; t < count; ++t) {
-          transform_patch(patches + t * kBlock, layout, x, g, position(g, first + t));
-          transform_gradient(gradients + t * layout.out_channels, layout, dy, g,
-                             position(g, first + t));
-        }
+        for_each_tile(g, {first, first + count}, [&](std::int64_t t, const TilePosition& at) {
+          transform_patches(patches + t * kBlock, layout, x, g, at);
+          transform_gradients(gradients + t * layout.out_channels, layout, dy, g, at);
+        });
         for (int f = 0; f < kFrequencies; ++f) {
           for (std::int64_t k = 0; k < width_blocks; ++k) {
             T* block = sums + (f * width_blocks + k) * s.c * kWidth;
@@ -379,7 +486,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
                   block + c * kWidth, kBlock,
                   patches + c / kBlock * layout.in_block() + f * layout.in_frequency(), 0,
                   gradients + f * layout.out_frequency() + k * kWidth, 0, layout.out_channels, 1,
-                  count);
+                  count, first == range.first);
             }
           }
         }
