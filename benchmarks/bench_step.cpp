@@ -73,6 +73,19 @@ Contestant make_contestant(const Options& options, Mode mode) {
   return contestant;
 }
 
+/// Classes at random. All the same would soon be learned, and gradients too small for normalised
+/// floats take a CPU many times as long.
+Tensor random_targets(const Options& options, const ResNet& net) {
+  const Tensor uniform = random_uniform({options.batch}, 0,
+                                        static_cast<double>(net.head().weight().size(0)),
+                                        default_generator());
+  std::vector<std::int64_t> targets;
+  for (const float value : uniform.to_vector<float>()) {
+    targets.push_back(static_cast<std::int64_t>(value));
+  }
+  return Tensor::from(targets, {options.batch});
+}
+
 double step(Contestant& c, const Tensor& x, const Tensor& targets) {
   c.optimizer->zero_grad();
   const Tensor loss = softmax_cross_entropy((*c.net)(x), targets);
@@ -139,7 +152,7 @@ void run(const Options& options) {
   }
   const Tensor x =
       random_normal({options.batch, options.size, options.size, 3}, 0, 1, default_generator());
-  const Tensor targets = Tensor::zeros({options.batch}, DType::int64);
+  const Tensor targets = random_targets(options, *contestants.front().net);
   const bool is_step = options.what == "step";
   const auto once = [&](Contestant& c) {
     if (is_step) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <string>
 
@@ -36,6 +37,8 @@ struct Conv2dShape {
   std::int64_t output_count() const { return output_pixels() * k; }
   /// Multiply-adds count as two; taps that fall on padding are counted too, as is customary.
   std::int64_t flops() const { return 2 * output_count() * r * s * channels_per_group(); }
+
+  auto operator<=>(const Conv2dShape&) const = default;
 };
 
 /// Geometry of y = conv(x, w). `x` is {N, H, W, C}, `w` is {K, R, S, C / groups};

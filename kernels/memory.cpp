@@ -131,5 +131,8 @@ void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpos
   add(bytes_for(of_device.stats, to), bytes);
 }
 
+template class Workspace<float>;
+template class Workspace<double>;
+
 }  // namespace kernels
 }  // namespace attune

@@ -81,6 +81,9 @@ class Workspace {
   std::int64_t bytes_;
   T* data_;
 };
+// Nothing of it is compiled for one of the larger instruction sets (kernels/CMakeLists.txt).
+extern template class Workspace<float>;
+extern template class Workspace<double>;
 
 }  // namespace kernels
 }  // namespace attune

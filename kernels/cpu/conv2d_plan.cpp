@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <map>
+#include <mutex>
+#include <utility>
 
 #include "attune/kernels/cpu/parallel.h"
 
@@ -134,9 +137,7 @@ std::array<std::int64_t, 2> distances(std::int64_t taps, std::int64_t stride, st
   return {low, high};
 }
 
-}  // namespace
-
-Conv2dPlan plan_conv2d_forward(const Conv2dShape& shape, std::int64_t element_size) {
+Conv2dPlan plan_forward(const Conv2dShape& shape, std::int64_t element_size) {
   const Conv2dShape s = is_pointwise(shape) ? flattened(shape) : shape;
   Conv2dPlan plan;
   plan.images = s.n;
@@ -173,7 +174,7 @@ Conv2dPlan plan_conv2d_forward(const Conv2dShape& shape, std::int64_t element_si
   return plan;
 }
 
-Conv2dPlan plan_conv2d_backward_input(const Conv2dShape& shape, std::int64_t element_size) {
+Conv2dPlan plan_backward_input(const Conv2dShape& shape, std::int64_t element_size) {
   const Conv2dShape s = is_pointwise(shape) ? flattened(shape) : shape;
   Conv2dPlan plan;
   plan.images = s.n;
@@ -217,4 +218,29 @@ Conv2dPlan plan_conv2d_backward_input(const Conv2dShape& shape, std::int64_t ele
   return plan;
 }
 
+using MakePlan = Conv2dPlan (*)(const Conv2dShape&, std::int64_t element_size);
+
+template <MakePlan make>
+const Conv2dPlan& cached(const Conv2dShape& shape, std::int64_t element_size) {
+  // Never destroyed: whoever runs a convolution while the program ends may still use it.
+  static std::mutex& mutex = *new std::mutex;
+  static auto& plans = *new std::map<std::pair<Conv2dShape, std::int64_t>, Conv2dPlan>;
+  const std::lock_guard lock(mutex);
+  const auto found = plans.find({shape, element_size});
+  if (found != plans.end()) return found->second;
+  return plans.emplace(std::pair(shape, element_size), make(shape, element_size)).first->second;
+}
+
+}  // namespace
+
+const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, std::int64_t element_size) {
+  return cached<plan_forward>(shape, element_size);
+}
+
+const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, std::int64_t element_size) {
+  return cached<plan_backward_input>(shape, element_size);
+}
+
 }  // namespace attune::kernels::cpu
+
+template class attune::kernels::Workspace<attune::kernels::cpu::Run>;

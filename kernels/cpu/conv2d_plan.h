@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "attune/kernels/conv2d_shape.h"
+#include "attune/kernels/memory.h"
 
 // The geometry of a direct convolution, worked out before any arithmetic. Forward and
 // backward-input are one and the same operation, a correlation of a source image with taps, at a
@@ -76,7 +77,11 @@ struct Conv2dPlan {
   std::int64_t band_size() const { return blocks * block_size(); }
 };
 
-Conv2dPlan plan_conv2d_forward(const Conv2dShape& shape, std::int64_t element_size);
-Conv2dPlan plan_conv2d_backward_input(const Conv2dShape& shape, std::int64_t element_size);
+/// Plans for elements of `element_size` bytes, made once for each geometry and kept: a network asks
+/// for the same ones in every step. Thread-safe.
+const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, std::int64_t element_size);
+const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, std::int64_t element_size);
 
 }  // namespace attune::kernels::cpu
+
+extern template class attune::kernels::Workspace<attune::kernels::cpu::Run>;

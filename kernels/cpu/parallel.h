@@ -41,8 +41,8 @@ void parallel_for_workers(std::int64_t count, std::int64_t workers, const Body& 
     for (std::int64_t i = 0; i < count; ++i) body(i, std::int64_t{0});
     return;
   }
-  // Neighbouring i share cache lines and pages, so they go to a thread in runs: eight each, that one
-  // thread's delay does not keep all waiting.
+  // Neighbouring i share cache lines and pages, so they go to a thread in runs: eight each, that
+  // one thread's delay does not keep all waiting.
   const std::int64_t run = std::max<std::int64_t>(1, count / (8 * threads));
 #pragma omp parallel for num_threads(threads) schedule(dynamic, run)
   for (std::int64_t i = 0; i < count; ++i) {

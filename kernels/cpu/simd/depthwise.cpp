@@ -99,19 +99,19 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
 template <typename T>
 void depthwise_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
                        const Conv2dEpilogue<T>& epilogue) {
-  correlate(y, x, w, plan_conv2d_forward(ungrouped(shape), sizeof(T)), shape, epilogue);
+  correlate(y, x, w, conv2d_forward_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
 }
 
 template <typename T>
 void depthwise_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
                               const Conv2dEpilogue<T>& epilogue) {
-  correlate(dx, dy, w, plan_conv2d_backward_input(ungrouped(shape), sizeof(T)), shape, epilogue);
+  correlate(dx, dy, w, conv2d_backward_input_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
 }
 
 template <typename T>
 void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                                bool accumulate) {
-  const Conv2dPlan plan = plan_conv2d_forward(ungrouped(shape), sizeof(T));
+  const Conv2dPlan& plan = conv2d_forward_plan(ungrouped(shape), sizeof(T));
   const Lattice& lattice = plan.lattices.front();
   const std::int64_t taps = shape.r * shape.s, stride = plan.blocks * kBlock;
   const std::int64_t units = plan.images * plan.bands;

@@ -124,7 +124,7 @@ void direct_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
   const std::int64_t channels = shape.channels_per_group();
   const std::int64_t filter = shape.r * shape.s * channels;
   correlate(
-      y, x, w, plan_conv2d_forward(shape, sizeof(T)),
+      y, x, w, conv2d_forward_plan(shape, sizeof(T)),
       {.output = filter, .input = 1, .tap = channels, .group = shape.filters_per_group() * filter},
       shape.groups, epilogue);
 }
@@ -135,7 +135,7 @@ void direct_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
   const std::int64_t channels = shape.channels_per_group();
   const std::int64_t filter = shape.r * shape.s * channels;
   correlate(
-      dx, dy, w, plan_conv2d_backward_input(shape, sizeof(T)),
+      dx, dy, w, conv2d_backward_input_plan(shape, sizeof(T)),
       {.output = 1, .input = filter, .tap = channels, .group = shape.filters_per_group() * filter},
       shape.groups, epilogue);
 }
@@ -181,7 +181,7 @@ void accumulate_band(T* filter, const Conv2dPlan& plan, const T* packed, const T
 template <typename T>
 void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                             bool accumulate) {
-  const Conv2dPlan plan = plan_conv2d_forward(shape, sizeof(T));
+  const Conv2dPlan& plan = conv2d_forward_plan(shape, sizeof(T));
   const Lattice& lattice = plan.lattices.front();
   const std::int64_t channels = shape.channels_per_group();
   const std::int64_t filter = shape.r * shape.s * channels;

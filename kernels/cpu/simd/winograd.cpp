@@ -113,17 +113,16 @@ void transform_patches(T* to, const BlockLayout& layout, const T* source, const 
   }
   // At the border, from a copy that has zeros around it.
   constexpr int kVector = kLanes<T>;
-  T padded[kPatch * kPatch * kVector] = {};
-  const int top = static_cast<int>(std::max<std::int64_t>(0, -h));
-  const int left = static_cast<int>(std::max<std::int64_t>(0, -w));
-  const int bottom = static_cast<int>(std::min<std::int64_t>(kPatch, g.height - h));
-  const int right = static_cast<int>(std::min<std::int64_t>(kPatch, g.width - w));
+  alignas(kVectorBytes) T padded[kPatch * kPatch * kVector] = {};
   for (std::int64_t c = 0; c < channels; c += kVector) {
-    for (int i = top; i < bottom; ++i) {
-      for (int j = left; j < right; ++j) {
-        store(padded + (i * kPatch + j) * kVector, load(first + i * row + j * channels + c));
-      }
-    }
+    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+      if (h + i < 0 || h + i >= g.height) return;
+      const T* from = first + i * row + c;
+      unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+        if (w + j < 0 || w + j >= g.width) return;
+        store(padded + (i * kPatch + j) * kVector, load(from + j * channels));
+      });
+    });
     transform_patch(to + c / kBlock * block + c % kBlock, frequency, padded,
                     std::int64_t{kPatch * kVector}, std::int64_t{kVector});
   }
@@ -250,7 +249,7 @@ void transform_filters(T* u, const T* w, const FilterView& view) {
   const std::int64_t channel_blocks = view.inputs / kBlock;
   parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
     const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    T taps[9 * kBlock * kWidth] = {};
+    alignas(kVectorBytes) T taps[9 * kBlock * kWidth] = {};
     for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,
                             c, [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
     for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
@@ -284,7 +283,7 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
   const std::int64_t channel_blocks = view.inputs / kBlock;
   parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
     const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    T taps[9 * kBlock * kWidth];
+    alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
     for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
       Vector<T> half[3][kPatch];
       unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
@@ -323,18 +322,16 @@ class OutputPrefetcher {
   OutputPrefetcher(const T* out, const Geometry& g, Range tiles)
       : out_(out), g_(g), rows_(tiles.size() * kTile), at_(position(g, tiles.first)) {}
 
-  /// Fetches up to the share of the rows that belongs to the first `frequencies`.
+  /// Fetches up to the share of the tiles' rows that belongs to the first `frequencies`.
   void fetch(int frequencies) {
     for (; next_ * kFrequencies < rows_ * frequencies; ++next_) {
-      if (at_.row + next_ % kTile < g_.out_height) {
+      const std::int64_t row = at_.row + next_ % kTile;
+      if (row < g_.out_height) {
         const std::int64_t pixels = std::min<std::int64_t>(kTile, g_.out_width - at_.column);
-        const T* row =
-            out_ +
-            ((at_.image * g_.out_height + at_.row + next_ % kTile) * g_.out_width + at_.column) *
-                g_.out_channels;
-        constexpr std::int64_t kLine = 64 / sizeof(T);
+        const T* first = out_ + ((at_.image * g_.out_height + row) * g_.out_width + at_.column) *
+                                    g_.out_channels;
         for (std::int64_t i = 0; i < pixels * g_.out_channels; i += kLine) {
-          __builtin_prefetch(row + i, 1);
+          __builtin_prefetch(first + i, 1);
         }
       }
       if (next_ % kTile == kTile - 1) advance(g_, at_);
@@ -342,9 +339,10 @@ class OutputPrefetcher {
   }
 
  private:
+  static constexpr std::int64_t kLine = 64 / sizeof(T);
   const T* out_;
   const Geometry& g_;
-  std::int64_t rows_;  ///< of four pixels
+  std::int64_t rows_;  ///< of the tiles
   std::int64_t next_ = 0;
   TilePosition at_;
 };
@@ -393,9 +391,9 @@ void correlate(T* out, const T* source, const T* w, const Geometry& g, const Fil
       for_each_tile(g, tiles, [&](std::int64_t t, const TilePosition& at) {
         transform_patches(patches + t * kBlock, layout, source, g, at);
       });
-      OutputPrefetcher prefetcher(out, g, tiles);
+      OutputPrefetcher output(out, g, tiles);
       for (int f = 0; f < kFrequencies; ++f) {
-        prefetcher.fetch(f + 1);
+        output.fetch(f + 1);
         for (std::int64_t k = 0; k < width_blocks; ++k) {
           multiply_row<kBlock, kVectors>(
               patches + f * layout.in_frequency(),
