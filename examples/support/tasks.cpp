@@ -71,6 +71,10 @@ bool has_image_folders(const fs::path& directory) { return fs::is_directory(dire
 Task folder_task(const fs::path& directory, const RunOptions& options) {
   const auto train = std::make_shared<ImageFolder>(directory / "train");
   const fs::path test = fs::is_directory(directory / "test") ? "test" : "val";
+  if (!fs::is_directory(directory / test)) {
+    throw Error(fmt::format("--data {}: {} has train/, but neither test/ nor val/", options.data,
+                            directory.string()));
+  }
   // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
   const ResNetStem stem = resnet_options(options.net).stem;
   const std::int64_t side = stem == ResNetStem::imagenet ? 224 : 32;
