@@ -24,7 +24,7 @@ constexpr const char* kExamples = R"(Examples:
   compare_modes --double --steps 20 --limit 1024   how equal Tune and Eval are in double precision
   compare_modes --data ~/cifar --pretrain-epochs 15 --epochs 3
                                                    CIFAR-100, then CIFAR-10, in their binary form
-  compare_modes --lr 0.1 --modes eval,tune,deploy  a rate that Deploy does not survive)";
+  compare_modes --lr 0.003                         a rate that Deploy does not survive)";
 
 void add_options(CLI::App& app, CompareOptions& options) {
   add_run_options(app, options.run);
