@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -38,6 +40,7 @@ void* limited_realloc(void* block, std::size_t bytes) {
 #define STBI_ONLY_GIF
 #define STBI_ONLY_PNM
 #define STBI_NO_STDIO
+#define STBI_FAILURE_USERMSG
 #define STB_IMAGE_STATIC  // A program that links attune may have its own copy of stb_image.
 #define STB_IMAGE_IMPLEMENTATION
 #pragma GCC diagnostic push
@@ -69,7 +72,9 @@ std::vector<stbi_uc> read_bytes(const std::string& path, std::int64_t max_bytes)
     fail(path, fmt::format("the file has {} bytes, more than the limit of {}", bytes, limit));
   }
   std::vector<stbi_uc> content(bytes);
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
+  if (!file) fail(path, std::strerror(errno));
   if (!file.read(reinterpret_cast<char*>(content.data()), static_cast<std::streamsize>(bytes))) {
     fail(path, fmt::format("cannot read its {} bytes", bytes));
   }

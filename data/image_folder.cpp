@@ -41,7 +41,8 @@ std::vector<std::string> class_folders(const fs::path& directory) {
 std::vector<std::string> image_files(const fs::path& folder) {
   std::vector<std::string> paths;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file() && !is_hidden(entry.path()) && is_image_name(entry.path())) {
+    // Not only regular files: a link to nowhere is an error when it is loaded, not a missing image.
+    if (!entry.is_directory() && !is_hidden(entry.path()) && is_image_name(entry.path())) {
       paths.push_back(entry.path().string());
     }
   }

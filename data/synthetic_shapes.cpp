@@ -53,20 +53,22 @@ constexpr Style kSource{.ground_saturation = {0, 0.6f},
                         .cloud_amplitude = {0, 0.3f},
                         .ripple_amplitude = {0, 0},
                         .blur = {0, 0.1f},
-                        .contrast = {0.6f, 1},
-                        .noise = {0.02f, 0.1f},
+                        .contrast = {0.7f, 1},
+                        .noise = {0.01f, 0.06f},
                         .tint = {1, 1, 1}};
 
+// The shapes stay brighter than their ground: a network that knows the source recognises about half
+// of them, and fine-tuning has something to start from.
 constexpr Style kTarget{.ground_saturation = {0, 0.4f},
-                        .ground_value = {0.5f, 0.95f},
-                        .shape_saturation = {0.1f, 0.8f},
-                        .shape_value = {0.1f, 0.6f},
+                        .ground_value = {0.2f, 0.6f},
+                        .shape_saturation = {0.1f, 0.7f},
+                        .shape_value = {0.5f, 1},
                         .cloud_amplitude = {0, 0.2f},
-                        .ripple_amplitude = {0, 0.12f},
-                        .blur = {0.1f, 0.3f},
-                        .contrast = {0.5f, 0.9f},
-                        .noise = {0.04f, 0.12f},
-                        .tint = {1.05f, 1, 0.8f}};
+                        .ripple_amplitude = {0, 0.08f},
+                        .blur = {0, 0.1f},
+                        .contrast = {0.5f, 0.8f},
+                        .noise = {0.01f, 0.05f},
+                        .tint = {1.25f, 1, 0.45f}};
 
 // ---- Colours ----
 

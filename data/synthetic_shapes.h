@@ -7,8 +7,8 @@
 namespace attune {
 
 /// Where a synthetic image comes from. Both domains show the same shapes; `source` in bright
-/// colours on dark grounds, `target` in dull, dark colours on light grounds, blurred, with more
-/// noise and a rippled, yellowish background. Train on source, then fine-tune on target.
+/// colours on dark grounds, `target` in duller colours on lighter, rippled grounds, with less
+/// contrast and in a yellow light. Train on source, then fine-tune on target.
 enum class Domain { source, target };
 
 /// "source", "target".

@@ -1,7 +1,11 @@
 // Fine-tunes one pretrained ResNet in the four modes of its convolution + batch-norm blocks, side
 // by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
 
+#include <attune/core/error.h>
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,12 +19,12 @@ namespace attune::examples {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  compare_modes                                    synthetic images, about two minutes
+  compare_modes                                    synthetic images, about a minute
   compare_modes --out runs/modes                   ... with index.html, a page of charts
   compare_modes --double --steps 20 --limit 1024   how equal Tune and Eval are in double precision
   compare_modes --data ~/cifar --pretrain-epochs 15 --epochs 3
                                                    CIFAR-100, then CIFAR-10, in their binary form
-  compare_modes --lr 0.1 --modes eval,tune,deploy  a rate that Deploy does not survive)";
+  compare_modes --lr 0.003                         a rate that Deploy does not survive)";
 
 void add_options(CLI::App& app, CompareOptions& options) {
   add_run_options(app, options.run);
@@ -28,21 +32,22 @@ void add_options(CLI::App& app, CompareOptions& options) {
     return app.add_option(name, value, help)->capture_default_str()->group("Training");
   };
   add("--pretrain-epochs", options.pretrain_epochs, "Epochs on the source data, in Train mode")
-      ->check(CLI::NonNegativeNumber);
+      ->check(check_not_negative);
   add("--epochs", options.epochs, "Epochs of fine-tuning on the target data, in each mode")
-      ->check(CLI::PositiveNumber);
+      ->check(check_positive);
   add("--steps", options.steps, "Fine-tune for no more steps than this (0: no limit)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(check_not_negative);
   add("--pretrain-lr", options.pretrain_lr, "Highest learning rate of the one-cycle pretraining")
-      ->check(CLI::PositiveNumber);
+      ->check(check_positive);
   add("--lr", options.lr, "First learning rate of fine-tuning; falls along a cosine")
-      ->check(CLI::PositiveNumber);
+      ->check(check_positive);
   add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
-  add("--weight-decay", options.weight_decay, "Of SGD")->check(CLI::NonNegativeNumber);
+  add("--weight-decay", options.weight_decay, "Of SGD")->check(check_not_negative);
   add_modes_option(app, options.modes);
 }
 
 int compare(const CompareOptions& options) {
+  const InterruptGuard guard;
   const bool has_folder = !options.run.out.empty();
   std::optional<CsvFile> metrics;
   if (has_folder) {
@@ -55,7 +60,6 @@ int compare(const CompareOptions& options) {
 
   apply_settings(options.run);
   const Transfer transfer = open_transfer(options.run);
-  const InterruptGuard guard;
   const Pretrained pretrained = pretrain(transfer, options);
   if (interrupted()) {
     std::cerr << "interrupted while pretraining: nothing was measured" << std::endl;
@@ -80,6 +84,11 @@ int compare(const CompareOptions& options) {
   if (comparison.interrupted) {
     std::cerr << "interrupted: the results are those of the steps until then" << std::endl;
     return kExitInterrupted;
+  }
+  if (std::all_of(comparison.modes.begin(), comparison.modes.end(),
+                  [](const ModeResult& result) { return result.diverged; })) {
+    throw Error(fmt::format("fine-tuning diverged in every mode (try a smaller --lr than {:g})",
+                            options.lr));
   }
   return kExitDone;
 }

@@ -55,11 +55,10 @@ void add_options(CLI::App& app, TrainOptions& options) {
   const auto add = [&app](const char* name, auto& value, const char* help) {
     return app.add_option(name, value, help)->capture_default_str()->group("Training");
   };
-  add("--epochs", options.epochs, "Passes over the training images")->check(CLI::PositiveNumber);
-  add("--lr", options.lr, "Highest learning rate of the one-cycle schedule")
-      ->check(CLI::PositiveNumber);
+  add("--epochs", options.epochs, "Passes over the training images")->check(check_positive);
+  add("--lr", options.lr, "Highest learning rate of the one-cycle schedule")->check(check_positive);
   add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
-  add("--weight-decay", options.weight_decay, "Of SGD")->check(CLI::NonNegativeNumber);
+  add("--weight-decay", options.weight_decay, "Of SGD")->check(check_not_negative);
   add("--label-smoothing", options.label_smoothing, "Share of the target spread over all classes")
       ->check(CLI::Range(0.0, 0.999));
   add_mode_option(app, options.mode);
@@ -120,7 +119,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
         throw Error(
             fmt::format("training diverged: the loss of step {} is {} (try a smaller --lr "
                         "than {:g})",
-                        step, result.loss, options.lr));
+                        step, loss_text(result.loss), options.lr));
       }
       total_loss += result.loss;
       ++steps;
@@ -150,6 +149,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
 }
 
 int run(const TrainOptions& options) {
+  const InterruptGuard guard;
   std::optional<CsvFile> metrics;
   if (!options.run.out.empty()) {
     metrics.emplace(options.run.out / "metrics.csv",
@@ -172,8 +172,11 @@ int run(const TrainOptions& options) {
                            options.run.net, net->parameter_count(), task.name, task.train->size(),
                            task.test->size());
 
-  const InterruptGuard guard;
   const std::vector<EpochResult> epochs = train(*net, task, options, metrics ? &*metrics : nullptr);
+  if (epochs.empty()) {
+    std::cerr << "interrupted before the first step: nothing was measured" << std::endl;
+    return kExitInterrupted;
+  }
   const std::string json = to_json(options, task, epochs, interrupted()).dump(2) + "\n";
   if (!options.run.out.empty()) write_file(options.run.out / "summary.json", json);
   if (!options.run.json.empty()) write_file(options.run.json, json);

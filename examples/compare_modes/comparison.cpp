@@ -115,7 +115,7 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
         throw Error(
             fmt::format("pretraining diverged: the loss of step {} is {} (try a smaller "
                         "--pretrain-lr than {:g})",
-                        step, result.loss, options.pretrain_lr));
+                        step, loss_text(result.loss), options.pretrain_lr));
       }
       ++step;
       progress.advance(1, "loss " + loss_text(result.loss));

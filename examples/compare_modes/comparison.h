@@ -16,11 +16,11 @@
 namespace attune::examples {
 
 struct CompareOptions {
-  RunOptions run;
+  RunOptions run{.batch_size = 32};
   std::int64_t pretrain_epochs = 5;
-  std::int64_t epochs = 2;  ///< of fine-tuning
+  std::int64_t epochs = 1;  ///< of fine-tuning
   std::int64_t steps = 0;   ///< ends the fine-tuning early; 0: does not
-  double pretrain_lr = 0.2;
+  double pretrain_lr = 0.1;
   double lr = 0.001;  ///< of fine-tuning
   double momentum = 0.9;
   double weight_decay = 5e-4;

@@ -43,7 +43,8 @@ Table result_table(const Comparison& comparison) {
     const auto [saved, peak] = result.memory;
     table.rows.push_back(
         {to_string(result.mode), percent(result.accuracy_before), after(result),
-         loss_text(result.final_loss()), fmt::format("{:.1f}", ms),
+         result.loss.empty() ? "-" : loss_text(result.final_loss()),
+         result.loss.empty() ? "-" : fmt::format("{:.1f}", ms),
          of_eval(ms, reference.step_milliseconds()), mebibytes(saved),
          of_eval(static_cast<double>(saved), static_cast<double>(reference.memory.saved_bytes)),
          mebibytes(peak),
@@ -80,7 +81,10 @@ std::string to_text(const Comparison& comparison) {
   text += text_table(table.header, table.rows) + "\n" + table_legend() + "\n";
   const ModeResult* eval = comparison.find(Mode::eval);
   const ModeResult* tune = comparison.find(Mode::tune);
-  if (tune != nullptr && eval != nullptr && !(tune->diverged || eval->diverged)) {
+  const auto has_losses = [](const ModeResult* result) {
+    return result != nullptr && !result->loss.empty() && !result->diverged;
+  };
+  if (has_losses(tune) && has_losses(eval)) {
     text += fmt::format(
         "\nTune against Eval, largest relative difference of the loss: {:.1e} in the first 100\n"
         "steps, {:.1e} in all {}.\n",

@@ -7,11 +7,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 namespace attune::examples {
 namespace {
@@ -30,6 +34,15 @@ int report(const std::string& message, int exit_code) {
   return exit_code;
 }
 
+/// NaN if it is not a finite number.
+double parse(const std::string& text) {
+  double value = 0;
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, value);
+  const bool valid = result.ec == std::errc() && result.ptr == end && std::isfinite(value);
+  return valid ? value : std::numeric_limits<double>::quiet_NaN();
+}
+
 const std::map<std::string, Mode>& modes_by_name() {
   static const std::map<std::string, Mode> modes = {
       {"train", Mode::train}, {"eval", Mode::eval}, {"tune", Mode::tune}, {"deploy", Mode::deploy}};
@@ -37,6 +50,14 @@ const std::map<std::string, Mode>& modes_by_name() {
 }
 
 }  // namespace
+
+std::string check_positive(const std::string& text) {
+  return parse(text) > 0 ? "" : fmt::format("{} is not a positive number", text);
+}
+
+std::string check_not_negative(const std::string& text) {
+  return parse(text) >= 0 ? "" : fmt::format("{} is neither zero nor a positive number", text);
+}
 
 void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_option("--net", options.net, fmt::format("{}", fmt::join(resnet_names(), ", ")))
@@ -51,7 +72,7 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->group("Network and data");
   app.add_option("--limit", options.limit,
                  "Use only so many training images, and test images (0: all)")
-      ->check(CLI::NonNegativeNumber)
+      ->check(check_not_negative)
       ->capture_default_str()
       ->group("Network and data");
   app.add_option("--workers", options.workers,

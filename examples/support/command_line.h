@@ -35,10 +35,15 @@ struct RunOptions {
   bool use_double = false;
   std::uint64_t seed = 1;
   int threads = 0;  ///< 0: the library's default
-  std::filesystem::path out;
-  std::filesystem::path json;
+  std::filesystem::path out = {};
+  std::filesystem::path json = {};
   ProgressStyle progress = ProgressStyle::automatic;
 };
+
+/// For CLI::Option::check: empty if `text` is a finite number above zero (not below zero), else
+/// what is wrong. CLI11's own checks answer with the largest double in 309 digits.
+std::string check_positive(const std::string& text);
+std::string check_not_negative(const std::string& text);
 
 /// Adds them to `app`, with help texts, in groups.
 void add_run_options(CLI::App& app, RunOptions& options);

@@ -29,6 +29,14 @@ void make_directory(const fs::path& directory) {
   if (error) fail("create directory", directory, error.value());
 }
 
+// A device or a pipe is written to as it is: a file in the place of /dev/null would break it for
+// every other program. The same goes for what a link names.
+bool is_replaceable(const fs::path& path) {
+  std::error_code ignored;
+  const fs::file_type type = fs::symlink_status(path, ignored).type();
+  return type == fs::file_type::not_found || type == fs::file_type::regular;
+}
+
 void rename_file(const fs::path& from, const fs::path& to) {
   std::error_code error;
   fs::rename(from, to, error);
@@ -46,24 +54,29 @@ std::string join(const std::vector<std::string>& cells) {
 
 void write_file(const fs::path& path, std::string_view text) {
   make_directory(path.parent_path());
-  const fs::path temporary = temporary_name(path);
+  const bool replaceable = is_replaceable(path);
+  const fs::path written = replaceable ? temporary_name(path) : path;
   errno = 0;
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
+  std::ofstream file(written, std::ios::binary | std::ios::trunc);
   if (!file) fail("write", path, errno);
   file << text << std::flush;
   file.close();
   if (!file) {
     const int error = errno;
     std::error_code ignored;
-    fs::remove(temporary, ignored);
+    if (replaceable) fs::remove(written, ignored);
     fail("write", path, error);
   }
-  rename_file(temporary, path);
+  if (replaceable) rename_file(written, path);
 }
 
 void check_writable(const fs::path& path) {
   make_directory(path.parent_path());
   if (fs::is_directory(path)) fail("write", path, EISDIR);
+  if (!is_replaceable(path)) {
+    if (access(path.c_str(), W_OK) != 0) fail("write", path, errno);
+    return;
+  }
   const fs::path temporary = temporary_name(path);
   errno = 0;
   if (!std::ofstream(temporary)) fail("write", path, errno);

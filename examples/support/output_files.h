@@ -8,7 +8,8 @@
 #include <vector>
 
 // Files that a run leaves behind. Whoever reads them never sees half of one: a file is written
-// under a temporary name beside its place, and takes its own name when it is complete.
+// under a temporary name beside its place, and takes its own name when it is complete. A device, a
+// pipe or a link is written to directly.
 
 namespace attune::examples {
 

@@ -14,14 +14,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Enough to learn from within a minute or two on two cores.
+// Enough to learn from within a minute or two on two cores. A transfer trains five networks.
 constexpr std::int64_t kSyntheticTrainImages = 4096;
+constexpr std::int64_t kSyntheticTransferImages = 2560;
 constexpr std::int64_t kSyntheticTestImages = 1000;
 
 constexpr const char* kSynthetic = "synthetic";
 
-Task synthetic_task(Domain domain, const RunOptions& options) {
-  const std::int64_t count = options.limit > 0 ? options.limit : kSyntheticTrainImages;
+Task synthetic_task(Domain domain, std::int64_t default_count, const RunOptions& options) {
+  const std::int64_t count = options.limit > 0 ? options.limit : default_count;
   const std::int64_t test_count = std::min(count, kSyntheticTestImages);
   const ChannelStatistics statistics = synthetic_shapes_statistics();
   return {.name = fmt::format("synthetic shapes, {} domain", to_string(domain)),
@@ -71,6 +72,10 @@ bool has_image_folders(const fs::path& directory) { return fs::is_directory(dire
 Task folder_task(const fs::path& directory, const RunOptions& options) {
   const auto train = std::make_shared<ImageFolder>(directory / "train");
   const fs::path test = fs::is_directory(directory / "test") ? "test" : "val";
+  if (!fs::is_directory(directory / test)) {
+    throw Error(fmt::format("--data {}: {} has train/, but neither test/ nor val/", options.data,
+                            directory.string()));
+  }
   // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
   const ResNetStem stem = resnet_options(options.net).stem;
   const std::int64_t side = stem == ResNetStem::imagenet ? 224 : 32;
@@ -109,7 +114,9 @@ DataLoaderOptions loader_options(const RunOptions& options) {
 }
 
 Task find_task(const RunOptions& options) {
-  if (options.data == kSynthetic) return synthetic_task(Domain::source, options);
+  if (options.data == kSynthetic) {
+    return synthetic_task(Domain::source, kSyntheticTrainImages, options);
+  }
   check_directory(options);
   const fs::path directory = options.data;
   if (has_cifar10(directory)) return cifar10_task(directory, options);
@@ -123,7 +130,8 @@ Task find_task(const RunOptions& options) {
 
 Transfer find_transfer(const RunOptions& options) {
   if (options.data == kSynthetic) {
-    return {synthetic_task(Domain::source, options), synthetic_task(Domain::target, options)};
+    return {synthetic_task(Domain::source, kSyntheticTransferImages, options),
+            synthetic_task(Domain::target, kSyntheticTransferImages, options)};
   }
   check_directory(options);
   const fs::path directory = options.data;

@@ -291,7 +291,7 @@ TEST_CASE("Errors of files and transforms name the file") {
   CHECK(error(Compose(attune::CenterCrop(9, 8))) ==
         "data loader: " + first + ": CenterCrop(9x8): larger than the image 8x8x3");
   write_file(second, "broken");
-  CHECK(contains(error(Compose()), "image " + second + ": unknown image type"));
+  CHECK(contains(error(Compose()), "image " + second + ": Image not of any known type"));
 }
 
 TEST_CASE("An epoch may be left at any time") {

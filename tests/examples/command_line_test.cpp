@@ -88,6 +88,19 @@ TEST_CASE("a wrong command line is one line and exit code 2") {
   }
 }
 
+TEST_CASE("numbers that are out of range are told apart from those that are not") {
+  for (const char* text : {"1", "0.5", "1e-9", "1e300"}) {
+    CHECK(check_positive(text).empty());
+    CHECK(check_not_negative(text).empty());
+  }
+  for (const char* text : {"-1", "nan", "inf", "1e999", "fast", "1x", ""}) {
+    CHECK(check_positive(text) == std::string(text) + " is not a positive number");
+    CHECK(check_not_negative(text) == std::string(text) + " is neither zero nor a positive number");
+  }
+  CHECK(!check_positive("0").empty());
+  CHECK(check_not_negative("0").empty());
+}
+
 TEST_CASE("an error of the run is one line and exit code 1") {
   RunOptions options;
   const Outcome outcome = run({}, options, []() -> int { throw Error("no such\nfile"); });

@@ -74,5 +74,6 @@ TEST_CASE("a comparison without Eval or without steps can be shown too") {
   compared.modes = {result(Mode::eval, {}), result(Mode::tune, {})};
   compared.interrupted = true;
   CHECK(test::xml_error(to_html(compared, options)) == "");
+  CHECK(to_text(compared).find("nan") == std::string::npos);
   CHECK(to_json(compared, options)["modes"]["eval"]["ms"].is_null());
 }

@@ -1,5 +1,7 @@
 #include "support/output_files.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -72,6 +74,30 @@ TEST_CASE("asking whether a path is writable leaves what is there") {
   write_file(directory / "a", "text");
   check_writable(directory / "a");
   CHECK(content(directory / "a") == "text");
+}
+
+TEST_CASE("a pipe or a link is written to, not replaced") {
+  const TemporaryDirectory directory;
+  const fs::path target = directory / "target", link = directory / "link";
+  write_file(target, "old");
+  fs::create_symlink(target, link);
+  check_writable(link);
+  write_file(link, "new");
+  CHECK(fs::is_symlink(link));
+  CHECK(content(target) == "new");
+  CHECK(directory.files() == 2);
+
+  const fs::path pipe = directory / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  check_writable(pipe);  // without waiting for a reader
+  const int reader = open(pipe.c_str(), O_RDWR | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  write_file(pipe, "text");
+  CHECK(fs::is_fifo(pipe));
+  std::string received(10, '\0');
+  CHECK(read(reader, received.data(), received.size()) == 4);
+  CHECK(received.substr(0, 4) == "text");
+  close(reader);
 }
 
 TEST_CASE("rows are on disk as soon as they are written") {

@@ -122,17 +122,33 @@ TEST_CASE("compare_modes compares the four modes") {
 TEST_CASE("compare_modes goes on when one mode diverges") {
   const TemporaryDirectory directory;
   const std::string json_path = (directory / "r.json").string();
+  // Normalising every batch keeps Train finite where Deploy is not.
   const Outcome outcome = run(directory, kCompare + kTiny + kPretrain +
-                                             " --epochs 3 --lr 1e20 --modes tune,deploy --json " +
+                                             " --epochs 3 --lr 10 --modes train,deploy --json " +
                                              json_path + " --out " + (directory / "run").string());
   INFO(outcome.err);
   CHECK(outcome.exit_code == 0);
+  CHECK(outcome.err.empty());
   CHECK(outcome.out.find("diverged") != std::string::npos);
   const nlohmann::json modes = nlohmann::json::parse(content(json_path))["modes"];
+  CHECK(modes["train"]["diverged"] == false);
+  CHECK(modes["train"]["loss"].size() == 12);
   CHECK(modes["deploy"]["diverged"] == true);
   CHECK(modes["deploy"]["accuracy_after"].is_null());
   CHECK(modes["deploy"]["loss"].back().is_null());
   CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
+}
+
+TEST_CASE("fine-tuning that diverges in every mode is an error, with what was measured") {
+  const TemporaryDirectory directory;
+  const std::string json_path = (directory / "r.json").string();
+  const Outcome outcome =
+      run(directory, kCompare + kTiny + kPretrain +
+                         " --epochs 3 --lr 1e20 --modes tune,deploy --json " + json_path);
+  CHECK(outcome.exit_code == 1);
+  CHECK(outcome.err ==
+        "error: fine-tuning diverged in every mode (try a smaller --lr than 1e+20)\n");
+  CHECK(nlohmann::json::parse(content(json_path))["modes"]["tune"]["diverged"] == true);
 }
 
 TEST_CASE("pretraining that diverges is an error") {
@@ -220,7 +236,9 @@ TEST_CASE("bad input to the programs is one clear line") {
     INFO(program);
     check_error(run(directory, program + " --colour"), 2, "--colour");
     check_error(run(directory, program + " --net resnet21"), 2, "resnet20");
-    check_error(run(directory, program + " --lr -1"), 2, "--lr");
+    check_error(run(directory, program + " --lr -1"), 2, "--lr: -1 is not a positive number");
+    check_error(run(directory, program + " --epochs some"), 2, "--epochs: some is not a positive");
+    check_error(run(directory, program + " --limit -5"), 2, "--limit: -5 is neither zero nor");
     check_error(run(directory, program + " --data " + empty + "/none"), 1, "no such directory");
     check_error(run(directory, program + " --data " + empty), 1, "cifar-10");
     check_error(run(directory, program + " --out " + file + "/below"), 1, file);
