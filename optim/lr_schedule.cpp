@@ -1,12 +1,11 @@
 #include "attune/optim/lr_schedule.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
@@ -15,7 +14,7 @@ namespace {
 void check(bool condition, const char* schedule, const char* argument, double value,
            const char* wanted) {
   if (!condition) {
-    throw Error(fmt::format("{}: {} is {}, but must be {}", schedule, argument, value, wanted));
+    throw Error(format_text("{}: {} is {}, but must be {}", schedule, argument, value, wanted));
   }
 }
 
