@@ -4,6 +4,7 @@
 #include <attune/layers/models/resnet.h>
 #include <attune/version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

@@ -2,6 +2,7 @@
 
 #include <attune/core/error.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cerrno>
