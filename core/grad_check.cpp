@@ -78,8 +78,8 @@ double projection(const Tensor& y, const Tensor& direction) {
     throw Error(format_text("grad_check: the output was {} and is now {}", describe(direction),
                             describe(y)));
   }
-  const double* a = y.data<double>();
-  const double* b = direction.data<double>();
+  const auto* a = y.data<double>();
+  const auto* b = direction.data<double>();
   double sum = 0;
   for (std::int64_t i = 0; i < y.count(); ++i) sum += a[i] * b[i];
   return sum;
@@ -141,7 +141,7 @@ class Judge {
 
 }  // namespace
 
-GradCheckResult grad_check(const Function& f, std::vector<Tensor> inputs,
+GradCheckResult grad_check(const Function& f, const std::vector<Tensor>& inputs,
                            const GradCheckOptions& options) {
   const std::vector<Tensor> leaves = as_leaves(inputs);
   const GradientGuard guard(leaves);

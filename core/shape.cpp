@@ -7,17 +7,15 @@
 
 namespace attune {
 
-Shape::Shape(std::initializer_list<std::int64_t> sizes) {
+Shape::Shape(std::initializer_list<std::int64_t> sizes) : rank_(static_cast<int>(sizes.size())) {
   validate(sizes.size());
   std::copy(sizes.begin(), sizes.end(), sizes_.begin());
-  rank_ = static_cast<int>(sizes.size());
   count();
 }
 
-Shape::Shape(const std::vector<std::int64_t>& sizes) {
+Shape::Shape(const std::vector<std::int64_t>& sizes) : rank_(static_cast<int>(sizes.size())) {
   validate(sizes.size());
   std::copy(sizes.begin(), sizes.end(), sizes_.begin());
-  rank_ = static_cast<int>(sizes.size());
   count();
 }
 

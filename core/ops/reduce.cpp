@@ -42,7 +42,7 @@ Reduction plan(const char* op, const Tensor& x, const std::vector<std::int64_t>&
     r.kept.push_back(goes ? 1 : size);
     if (!goes || keepdims) r.result.push_back(goes ? 1 : size);
     (goes ? leaving : r.order).push_back(axis);
-    const bool behind = adjacent && leaving.size() > 0 && !goes;
+    const bool behind = adjacent && !leaving.empty() && !goes;
     (goes ? r.middle : behind ? r.inner : r.outer) *= size;
   }
   r.order.insert(r.order.end(), leaving.begin(), leaving.end());

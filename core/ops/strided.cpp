@@ -21,9 +21,9 @@ Strides row_major(const Shape& shape) {
 
 Strides broadcast_strides(const Shape& from, const Shape& to) {
   const Strides own = row_major(from);
-  const int missing = to.rank() - from.rank();
+  const std::int64_t missing = to.rank() - from.rank();
   Strides strides{};
-  for (int axis = 0; axis < from.rank(); ++axis) {
+  for (std::int64_t axis = 0; axis < from.rank(); ++axis) {
     const bool repeated = from[axis] == 1;
     strides[static_cast<std::size_t>(axis + missing)] =
         repeated ? 0 : own[static_cast<std::size_t>(axis)];
