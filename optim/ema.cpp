@@ -51,7 +51,7 @@ void Ema::update() {
   }
   double decay = options_.decay;
   if (options_.warm_up) {
-    const double t = static_cast<double>(updates_);
+    const auto t = static_cast<double>(updates_);
     decay = std::min(decay, (1 + t) / (10 + t));
   }
   for (std::size_t i = 0; i < tensors_.size(); ++i) {

@@ -75,6 +75,7 @@ TEST_CASE("An optimizer refuses bad parameters and settings") {
                  "Adam: there are no parameters"));
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = -1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = std::numeric_limits<double>::quiet_NaN()}), Error);
+  REQUIRE_THROWS_AS(Sgd({w}, {.momentum = 0.9}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .momentum = 1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .dampening = -0.1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .weight_decay = -1}), Error);
