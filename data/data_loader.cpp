@@ -31,7 +31,7 @@ class DataLoader::Epoch::Pipeline {
         next_to_consume_(first_batch) {
     const std::int64_t useful = std::min<std::int64_t>(options_.workers, batches_ - first_batch);
     for (std::int64_t i = 0; i < useful; ++i) {
-      workers_.emplace_back([this](std::stop_token stop) { work(stop); });
+      workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
     }
   }
 

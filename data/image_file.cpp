@@ -17,6 +17,7 @@ namespace {
 // being decoded can need.
 thread_local std::size_t largest_block = 0;
 
+// NOLINTBEGIN(cppcoreguidelines-no-malloc): what stb_image asks for
 void* limited_malloc(std::size_t bytes) {
   return bytes <= largest_block ? std::malloc(bytes) : nullptr;
 }
@@ -24,6 +25,7 @@ void* limited_malloc(std::size_t bytes) {
 void* limited_realloc(void* block, std::size_t bytes) {
   return bytes <= largest_block ? std::realloc(block, bytes) : nullptr;
 }
+// NOLINTEND(cppcoreguidelines-no-malloc)
 
 }  // namespace
 }  // namespace attune

@@ -105,7 +105,9 @@ Rgb draw_shape_colour(const Style& style, const Rgb& ground, RandomStream& rando
 
 // ---- Painting ----
 
-Rgb& pixel(Canvas& canvas, int y, int x) { return canvas[static_cast<std::size_t>(y * kSide + x)]; }
+Rgb& pixel(Canvas& canvas, int y, int x) {
+  return canvas[static_cast<std::size_t>(y) * kSide + static_cast<std::size_t>(x)];
+}
 
 // The ground, with a cloud: random values on a coarse grid, interpolated in between.
 void paint_ground(Canvas& canvas, const Style& style, const Rgb& ground, RandomStream& random) {
