@@ -271,7 +271,7 @@ TEST_CASE("A state that does not fit is refused as a whole") {
         if (change(name, tensor)) changed.emplace_back(name, tensor);
       }
       changed.insert(changed.end(), more.begin(), more.end());
-      const std::string message = error_of([&] { optimizer->load_state(changed); });
+      std::string message = error_of([&] { optimizer->load_state(changed); });
       const OptimizerState after = optimizer->state();
       REQUIRE(after.size() == before.size());
       for (std::size_t i = 0; i < after.size(); ++i) {
