@@ -95,6 +95,13 @@ if(ATTUNE_BUILD_EXAMPLES)
     URL https://github.com/CLIUtils/CLI11/archive/v2.1.2.tar.gz
     SHA256 26291377e892ba0e5b4972cdfd4a2ab3bf53af8dac1f4ea8fe0d1376b625c8cb
     INCLUDE_DIR include)
+  # The programs link fmt compiled, which the Debian package brings along.
+  if(NOT TARGET fmt::fmt)
+    FetchContent_GetProperties(fmt SOURCE_DIR source_dir)
+    add_library(attune_fmt STATIC "${source_dir}/src/format.cc")
+    target_include_directories(attune_fmt SYSTEM PUBLIC "${source_dir}/include")
+    add_library(fmt::fmt ALIAS attune_fmt)
+  endif()
 endif()
 
 if(ATTUNE_BUILD_TESTS)

@@ -1,12 +1,11 @@
 #include "attune/core/autograd.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <unordered_set>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -47,7 +46,7 @@ SavedTensor::SavedTensor(const Tensor& tensor) {
 Tensor SavedTensor::restore(const std::string& node) const {
   if (!storage_) return {};
   if (storage_->version() != version_) {
-    throw Error(fmt::format(
+    throw Error(format_text(
         "backward: a tensor {} that '{}' saved has been changed in place since the forward pass",
         to_string(shape_), node));
   }
@@ -148,7 +147,7 @@ GradDestination Node::destination(std::size_t i, bool masked) {
 void Node::add_grad(std::size_t i, Tensor grad, bool masked) {
   AutogradMeta& input = *inputs_[i];
   if (grad.shape() != input.shape || grad.dtype() != input.dtype) {
-    throw Error(fmt::format("backward: '{}' made a gradient {} for input {}, which is {} {}", name_,
+    throw Error(format_text("backward: '{}' made a gradient {} for input {}, which is {} {}", name_,
                             describe(grad), i, to_string(input.dtype), to_string(input.shape)));
   }
   if (!input.grad.defined()) {
@@ -223,7 +222,7 @@ class BackwardPass {
       pending.pop_back();
       if (!meta->producer) continue;
       if (meta->producer->released_) {
-        throw Error(fmt::format(
+        throw Error(format_text(
             "backward: the graph below '{}' has been used by an earlier backward, which released "
             "what it had saved; run the forward pass again",
             meta->producer->name()));
@@ -251,7 +250,7 @@ class BackwardPass {
 
 void Tensor::backward() const {
   if (defined() && count() != 1) {
-    throw Error(fmt::format("backward: {} is not a single element; pass a seed of its shape",
+    throw Error(format_text("backward: {} is not a single element; pass a seed of its shape",
                             describe(*this)));
   }
   backward(full(shape_, 1, dtype_, device(), MemoryPurpose::gradient));
@@ -263,7 +262,7 @@ void Tensor::backward(const Tensor& seed) const {
   }
   check_compatible("backward", *this, seed);
   if (seed.shape() != shape_) {
-    throw Error(fmt::format("backward: seed {} does not have the tensor's shape {}",
+    throw Error(format_text("backward: seed {} does not have the tensor's shape {}",
                             to_string(seed.shape()), to_string(shape_)));
   }
   BackwardPass::run(meta_, seed);

@@ -1,12 +1,11 @@
 #include "attune/core/grad_check.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/random.h"
 
 namespace attune {
@@ -63,11 +62,11 @@ std::vector<Tensor> as_leaves(const std::vector<Tensor>& inputs) {
       continue;
     }
     if (input.dtype() != DType::float64 || input.device() == Device::meta) {
-      throw Error(fmt::format("grad_check: input {} must be float64 and hold elements, but is {}",
+      throw Error(format_text("grad_check: input {} must be float64 and hold elements, but is {}",
                               i, describe(input)));
     }
     if (input.requires_grad() && input.autograd_meta()->producer) {
-      throw Error(fmt::format("grad_check: input {} is not a leaf; pass its detach()", i));
+      throw Error(format_text("grad_check: input {} is not a leaf; pass its detach()", i));
     }
     leaves.push_back(input.requires_grad() ? input : input.detach().set_requires_grad());
   }
@@ -76,11 +75,11 @@ std::vector<Tensor> as_leaves(const std::vector<Tensor>& inputs) {
 
 double projection(const Tensor& y, const Tensor& direction) {
   if (!y.defined() || y.dtype() != DType::float64 || y.shape() != direction.shape()) {
-    throw Error(fmt::format("grad_check: the output was {} and is now {}", describe(direction),
+    throw Error(format_text("grad_check: the output was {} and is now {}", describe(direction),
                             describe(y)));
   }
-  const double* a = y.data<double>();
-  const double* b = direction.data<double>();
+  const auto* a = y.data<double>();
+  const auto* b = direction.data<double>();
   double sum = 0;
   for (std::int64_t i = 0; i < y.count(); ++i) sum += a[i] * b[i];
   return sum;
@@ -122,7 +121,7 @@ class Judge {
   }
 
   GradCheckResult verdict() {
-    result_.message = fmt::format(
+    result_.message = format_text(
         "gradients {}: input {}, element {}: backward gives {:.12g}, the difference quotient "
         "{:.12g}; largest absolute error {:.3g}, largest relative error {:.3g}",
         result_.ok ? "agree" : "differ", result_.input, result_.element, result_.analytic,
@@ -142,14 +141,14 @@ class Judge {
 
 }  // namespace
 
-GradCheckResult grad_check(const Function& f, std::vector<Tensor> inputs,
+GradCheckResult grad_check(const Function& f, const std::vector<Tensor>& inputs,
                            const GradCheckOptions& options) {
   const std::vector<Tensor> leaves = as_leaves(inputs);
   const GradientGuard guard(leaves);
 
   const Tensor y = f(leaves);
   if (!y.defined() || y.dtype() != DType::float64) {
-    throw Error(fmt::format("grad_check: the output must be float64, but is {}", describe(y)));
+    throw Error(format_text("grad_check: the output must be float64, but is {}", describe(y)));
   }
   Generator generator{options.seed, 0};
   const Tensor direction = random_normal(y.shape(), 0, 1, generator, DType::float64, y.device());

@@ -49,6 +49,6 @@ struct GradCheckResult {
 ///
 /// Throws Error if f's output is not float64, or differs between two calls with the same inputs.
 GradCheckResult grad_check(const std::function<Tensor(const std::vector<Tensor>&)>& f,
-                           std::vector<Tensor> inputs, const GradCheckOptions& options = {});
+                           const std::vector<Tensor>& inputs, const GradCheckOptions& options = {});
 
 }  // namespace attune

@@ -1,12 +1,11 @@
 #include "attune/core/graph_report.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <memory>
 #include <unordered_set>
 
 #include "attune/core/autograd.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
@@ -71,7 +70,7 @@ std::string to_string(const GraphReport& report) {
   }
   std::string table;
   const auto line = [&](const auto& label, const auto& name, const auto& shape, const auto& bytes) {
-    table += fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>14}\n", label, label_width, name, name_width,
+    table += format_text("{:<{}}  {:<{}}  {:<{}}  {:>14}\n", label, label_width, name, name_width,
                          shape, shape_width, bytes);
   };
   line("layer", "operation", "output", "saved bytes");

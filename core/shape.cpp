@@ -1,39 +1,36 @@
 #include "attune/core/shape.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 
-Shape::Shape(std::initializer_list<std::int64_t> sizes) {
+Shape::Shape(std::initializer_list<std::int64_t> sizes) : rank_(static_cast<int>(sizes.size())) {
   validate(sizes.size());
   std::copy(sizes.begin(), sizes.end(), sizes_.begin());
-  rank_ = static_cast<int>(sizes.size());
   count();
 }
 
-Shape::Shape(const std::vector<std::int64_t>& sizes) {
+Shape::Shape(const std::vector<std::int64_t>& sizes) : rank_(static_cast<int>(sizes.size())) {
   validate(sizes.size());
   std::copy(sizes.begin(), sizes.end(), sizes_.begin());
-  rank_ = static_cast<int>(sizes.size());
   count();
 }
 
 void Shape::validate(std::size_t rank) const {
   if (rank > kMaxRank) {
-    throw Error(fmt::format("shape: rank {} is more than the {} supported", rank, kMaxRank));
+    throw Error(format_text("shape: rank {} is more than the {} supported", rank, kMaxRank));
   }
 }
 
 std::int64_t Shape::count() const {
   std::int64_t product = 1;
   for (std::int64_t size : *this) {
-    if (size < 0) throw Error(fmt::format("shape: negative extent in {}", to_string(*this)));
+    if (size < 0) throw Error(format_text("shape: negative extent in {}", to_string(*this)));
     if (__builtin_mul_overflow(product, size, &product)) {
-      throw Error(fmt::format("shape: {} has too many elements", to_string(*this)));
+      throw Error(format_text("shape: {} has too many elements", to_string(*this)));
     }
   }
   return product;
@@ -47,14 +44,12 @@ void Shape::push_back(std::int64_t size) {
 std::size_t Shape::axis_index(std::int64_t axis) const {
   const std::int64_t index = axis < 0 ? axis + rank_ : axis;
   if (index < 0 || index >= rank_) {
-    throw Error(fmt::format("shape: {} has no axis {}", to_string(*this), axis));
+    throw Error(format_text("shape: {} has no axis {}", to_string(*this), axis));
   }
   return static_cast<std::size_t>(index);
 }
 
-std::string to_string(const Shape& shape) {
-  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
-}
+std::string to_string(const Shape& shape) { return "[" + join_text(shape, ", ") + "]"; }
 
 Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
   Shape longer = a.rank() >= b.rank() ? a : b;
@@ -64,7 +59,7 @@ Shape broadcast_shapes(const char* op, const Shape& a, const Shape& b) {
     const std::int64_t y = shorter[-axis];
     if (x != y && x != 1 && y != 1) {
       throw Error(
-          fmt::format("{}: shapes {} and {} do not broadcast", op, to_string(a), to_string(b)));
+          format_text("{}: shapes {} and {} do not broadcast", op, to_string(a), to_string(b)));
     }
     longer.set(-axis, x == 1 ? y : x);
   }

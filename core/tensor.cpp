@@ -1,12 +1,11 @@
 #include "attune/core/tensor.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -55,7 +54,7 @@ void Storage::set_purpose(MemoryPurpose purpose) {
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device, MemoryPurpose purpose) {
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(shape.count(), size_of(dtype), &bytes)) {
-    throw Error(fmt::format("tensor: {} has too many bytes", to_string(shape)));
+    throw Error(format_text("tensor: {} has too many bytes", to_string(shape)));
   }
   return {std::make_shared<Storage>(device, bytes, purpose), shape, dtype};
 }
@@ -73,7 +72,7 @@ Tensor Tensor::from(std::span<const T> values, const Shape& shape, Device device
   if (device == Device::meta) return result;
   if (static_cast<std::int64_t>(values.size()) != shape.count()) {
     throw Error(
-        fmt::format("tensor: {} values do not fill shape {}", values.size(), to_string(shape)));
+        format_text("tensor: {} values do not fill shape {}", values.size(), to_string(shape)));
   }
   std::copy(values.begin(), values.end(), result.mutable_data<T>());
   return result;
@@ -89,7 +88,7 @@ Storage& Tensor::storage() const {
 void Tensor::check_dtype(DType wanted) const {
   if (dtype_ != wanted) {
     throw Error(
-        fmt::format("tensor: elements of {} read as {}", describe(*this), to_string(wanted)));
+        format_text("tensor: elements of {} read as {}", describe(*this), to_string(wanted)));
   }
 }
 
@@ -108,7 +107,7 @@ T* Tensor::mutable_data() {
 
 double Tensor::item() const {
   if (!defined() || count() != 1) {
-    throw Error(fmt::format("item: {} is not a single element", describe(*this)));
+    throw Error(format_text("item: {} is not a single element", describe(*this)));
   }
   return to_vector<double>().front();
 }
@@ -133,7 +132,7 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::view(const Shape& shape) const {
   if (shape.count() != count()) {
-    throw Error(fmt::format("view: {} cannot become {}", describe(*this), to_string(shape)));
+    throw Error(format_text("view: {} cannot become {}", describe(*this), to_string(shape)));
   }
   return {storage_, shape, dtype_};
 }
@@ -154,7 +153,7 @@ Tensor Tensor::to(DType dtype) const {
 
 void Tensor::check_in_place(const char* op) const {
   if (requires_grad() && grad_enabled()) {
-    throw Error(fmt::format("{}: {} takes part in differentiation; change it under a NoGradGuard",
+    throw Error(format_text("{}: {} takes part in differentiation; change it under a NoGradGuard",
                             op, describe(*this)));
   }
 }
@@ -162,7 +161,7 @@ void Tensor::check_in_place(const char* op) const {
 void Tensor::copy_(const Tensor& source) {
   check_in_place("copy_");
   if (source.shape() != shape_) {
-    throw Error(fmt::format("copy_: {} into {}", describe(source), describe(*this)));
+    throw Error(format_text("copy_: {} into {}", describe(source), describe(*this)));
   }
   storage().bump_version();
   copy_elements(*this, source);
@@ -181,7 +180,7 @@ bool Tensor::requires_grad() const { return meta_ && meta_->requires_grad; }
 
 Tensor& Tensor::set_requires_grad(bool requires_grad) {
   if (requires_grad && !is_floating(dtype_)) {
-    throw Error(fmt::format("set_requires_grad: {} is not floating", describe(*this)));
+    throw Error(format_text("set_requires_grad: {} is not floating", describe(*this)));
   }
   if (meta_ && meta_->producer && !requires_grad) {
     throw Error("set_requires_grad: only a leaf can be frozen; use detach() on a computed tensor");
@@ -196,7 +195,7 @@ Tensor Tensor::grad() const { return meta_ ? meta_->grad : Tensor(); }
 void Tensor::set_grad(const Tensor& grad) {
   if (!requires_grad()) throw Error("set_grad: this tensor does not require a gradient");
   if (grad.defined() && (grad.shape() != shape_ || grad.dtype() != dtype_)) {
-    throw Error(fmt::format("set_grad: {} for {}", describe(grad), describe(*this)));
+    throw Error(format_text("set_grad: {} for {}", describe(grad), describe(*this)));
   }
   // Without its graph, which may lead back here: a cycle would never be released.
   meta_->grad = grad.detach();
@@ -224,20 +223,20 @@ Tensor Tensor::detach() const { return {storage_, shape_, dtype_}; }
 
 std::string describe(const Tensor& tensor) {
   if (!tensor.defined()) return "an undefined tensor";
-  return fmt::format("{} {} on {}", to_string(tensor.dtype()), to_string(tensor.shape()),
+  return format_text("{} {} on {}", to_string(tensor.dtype()), to_string(tensor.shape()),
                      to_string(tensor.device()));
 }
 
 void check_rank(const char* op, const char* argument, const Tensor& tensor, int rank) {
   if (!tensor.defined() || tensor.rank() != rank) {
-    throw Error(fmt::format("{}: {} must have {} dimensions, but is {}", op, argument, rank,
+    throw Error(format_text("{}: {} must have {} dimensions, but is {}", op, argument, rank,
                             describe(tensor)));
   }
 }
 
 void check_compatible(const char* op, const Tensor& a, const Tensor& b) {
   if (!a.defined() || !b.defined() || a.dtype() != b.dtype() || a.device() != b.device()) {
-    throw Error(fmt::format("{}: {} and {} do not go together", op, describe(a), describe(b)));
+    throw Error(format_text("{}: {} and {} do not go together", op, describe(a), describe(b)));
   }
 }
 

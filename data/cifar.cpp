@@ -1,12 +1,11 @@
 #include "attune/data/cifar.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <fstream>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
@@ -53,7 +52,7 @@ Layout cifar100_layout() {
 }
 
 std::string download_hint(const Layout& layout) {
-  return fmt::format(
+  return format_text(
       "to download it: cmake -DDATASET={} -DDIRECTORY=<directory> -P "
       "data/download.cmake",
       layout.download);
@@ -73,7 +72,7 @@ fs::path find_folder(const Layout& layout, const fs::path& directory, Split spli
       return folder;
     }
   }
-  throw Error(fmt::format("{}: no {} in {} or {}; {}", layout.name, files.front(),
+  throw Error(format_text("{}: no {} in {} or {}; {}", layout.name, files.front(),
                           directory.string(), (directory / layout.folder).string(),
                           download_hint(layout)));
 }
@@ -81,7 +80,7 @@ fs::path find_folder(const Layout& layout, const fs::path& directory, Split spli
 void check_exists(const Layout& layout, const fs::path& path) {
   if (!is_file(path)) {
     throw Error(
-        fmt::format("{}: {} is missing; {}", layout.name, path.string(), download_hint(layout)));
+        format_text("{}: {} is missing; {}", layout.name, path.string(), download_hint(layout)));
   }
 }
 
@@ -94,7 +93,7 @@ std::vector<std::string> read_class_names(const Layout& layout, const fs::path& 
     if (!line.empty()) names.push_back(line);
   }
   if (names.size() != static_cast<std::size_t>(layout.classes())) {
-    throw Error(fmt::format("{}: {} has {} class names, expected {}", layout.name, path.string(),
+    throw Error(format_text("{}: {} has {} class names, expected {}", layout.name, path.string(),
                             names.size(), layout.classes()));
   }
   return names;
@@ -105,7 +104,7 @@ std::int64_t count_records(const Layout& layout, const fs::path& path) {
   check_exists(layout, path);
   const auto bytes = static_cast<std::int64_t>(fs::file_size(path));
   if (bytes == 0 || bytes % layout.record_bytes() != 0) {
-    throw Error(fmt::format("{}: {} has {} bytes, expected a positive multiple of {} (one image)",
+    throw Error(format_text("{}: {} has {} bytes, expected a positive multiple of {} (one image)",
                             layout.name, path.string(), bytes, layout.record_bytes()));
   }
   return bytes / layout.record_bytes();
@@ -128,14 +127,14 @@ void read_records(const Layout& layout, const fs::path& path, std::int64_t count
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t offset = i * layout.record_bytes();
     if (!file.read(reinterpret_cast<char*>(record.data()), layout.record_bytes())) {
-      throw Error(fmt::format("{}: {}: cannot read {} bytes at byte {}", layout.name, path.string(),
+      throw Error(format_text("{}: {}: cannot read {} bytes at byte {}", layout.name, path.string(),
                               layout.record_bytes(), offset));
     }
     for (std::int64_t k = 0; k < layout.label_bytes(); ++k) {
       const int value = record[static_cast<std::size_t>(k)];
       const int label_count = layout.label_counts[static_cast<std::size_t>(k)];
       if (value >= label_count) {
-        throw Error(fmt::format("{}: {}: label {} at byte {}, expected 0 to {}", layout.name,
+        throw Error(format_text("{}: {}: label {} at byte {}, expected 0 to {}", layout.name,
                                 path.string(), value, offset + k, label_count - 1));
       }
       labels[i] = value;
@@ -161,7 +160,7 @@ InMemoryDataset read_cifar(const Layout& layout, const fs::path& directory, Spli
                  labels.data() + done);
     done += counts[f];
   }
-  return {fmt::format("{} {}", layout.name, to_string(split)), std::move(classes), kImageSize,
+  return {format_text("{} {}", layout.name, to_string(split)), std::move(classes), kImageSize,
           std::move(pixels), std::move(labels)};
 }
 

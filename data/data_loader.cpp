@@ -1,7 +1,5 @@
 #include "attune/data/data_loader.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <exception>
@@ -10,6 +8,7 @@
 #include <thread>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/data/shuffle.h"
 
 namespace attune {
@@ -32,7 +31,7 @@ class DataLoader::Epoch::Pipeline {
         next_to_consume_(first_batch) {
     const std::int64_t useful = std::min<std::int64_t>(options_.workers, batches_ - first_batch);
     for (std::int64_t i = 0; i < useful; ++i) {
-      workers_.emplace_back([this](std::stop_token stop) { work(stop); });
+      workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
     }
   }
 
@@ -125,7 +124,7 @@ class DataLoader::Epoch::Pipeline {
     try {
       transform_.apply(image, random);
     } catch (const Error& error) {
-      throw Error(fmt::format("data loader: {}: {}", dataset_->sample_name(index), error.what()));
+      throw Error(format_text("data loader: {}: {}", dataset_->sample_name(index), error.what()));
     }
   }
 
@@ -136,7 +135,7 @@ class DataLoader::Epoch::Pipeline {
       slot.image_size = image.size;
       slot.pixels.resize(slot.indices.size() * count);
     } else if (!(image.size == slot.image_size)) {
-      throw Error(fmt::format(
+      throw Error(format_text(
           "data loader: {} is {} and {} is {}; images of one batch must have one size (add a "
           "Resize or a CenterCrop to the transform)",
           dataset_->sample_name(slot.indices[0]), to_string(slot.image_size),
@@ -206,17 +205,17 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, Compose transform
   if (!dataset_) throw Error("data loader: no data set given");
   const auto check = [](bool good, const char* option, std::int64_t value, const char* wanted) {
     if (!good)
-      throw Error(fmt::format("data loader: {} is {}, expected {}", option, value, wanted));
+      throw Error(format_text("data loader: {} is {}, expected {}", option, value, wanted));
   };
   check(options_.batch_size >= 1, "batch_size", options_.batch_size, "at least 1");
   check(options_.workers >= 0, "workers", options_.workers, "at least 0");
   check(options_.prefetch >= 1, "prefetch", options_.prefetch, "at least 1");
   if (!is_floating(options_.dtype)) {
-    throw Error(fmt::format("data loader: dtype is {}, expected float32 or float64",
+    throw Error(format_text("data loader: dtype is {}, expected float32 or float64",
                             to_string(options_.dtype)));
   }
   if (batches() == 0) {
-    throw Error(fmt::format("data loader: {} images do not give one batch of {}{}",
+    throw Error(format_text("data loader: {} images do not give one batch of {}{}",
                             dataset_->size(), options_.batch_size,
                             options_.drop_last ? " (drop_last is on)" : ""));
   }
@@ -239,9 +238,9 @@ std::vector<std::int64_t> DataLoader::order(std::int64_t epoch) const {
 }
 
 DataLoader::Epoch DataLoader::epoch(std::int64_t epoch, std::int64_t first_batch) const {
-  if (epoch < 0) throw Error(fmt::format("data loader: epoch {} is negative", epoch));
+  if (epoch < 0) throw Error(format_text("data loader: epoch {} is negative", epoch));
   if (first_batch < 0 || first_batch > batches()) {
-    throw Error(fmt::format("data loader: batch {} is not within the {} of an epoch", first_batch,
+    throw Error(format_text("data loader: batch {} is not within the {} of an epoch", first_batch,
                             batches()));
   }
   return Epoch(std::make_unique<Epoch::Pipeline>(*this, epoch, first_batch));

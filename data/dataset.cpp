@@ -1,11 +1,10 @@
 #include "attune/data/dataset.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/data/shuffle.h"
 
 namespace attune {
@@ -24,7 +23,7 @@ Sample Dataset::get(std::int64_t index) const {
 void Dataset::check_index(std::int64_t index) const {
   if (index < 0 || index >= size()) {
     throw Error(
-        fmt::format("dataset: index {} is out of range, there are {} images", index, size()));
+        format_text("dataset: index {} is out of range, there are {} images", index, size()));
   }
 }
 
@@ -40,20 +39,20 @@ InMemoryDataset::InMemoryDataset(std::string name, std::vector<std::string> clas
       labels_(std::move(labels)) {
   const std::int64_t count = size() * image_size_.count();
   if (image_size_.count() <= 0 || static_cast<std::int64_t>(pixels_.size()) != count) {
-    throw Error(fmt::format("{}: {} bytes of pixels for {} images of {}", name_, pixels_.size(),
+    throw Error(format_text("{}: {} bytes of pixels for {} images of {}", name_, pixels_.size(),
                             size(), to_string(image_size_)));
   }
   const auto class_count = static_cast<std::int64_t>(classes_.size());
   for (std::int64_t i = 0; i < size(); ++i) {
     if (label(i) < 0 || label(i) >= class_count) {
-      throw Error(fmt::format("{}: image {} has label {}, but there are {} classes", name_, i,
+      throw Error(format_text("{}: image {} has label {}, but there are {} classes", name_, i,
                               label(i), class_count));
     }
   }
 }
 
 std::string InMemoryDataset::sample_name(std::int64_t index) const {
-  return fmt::format("{} image {}", name_, index);
+  return format_text("{} image {}", name_, index);
 }
 
 std::int64_t InMemoryDataset::label(std::int64_t index) const {
@@ -75,7 +74,7 @@ Subset::Subset(std::shared_ptr<const Dataset> dataset, std::vector<std::int64_t>
   if (!dataset_) throw Error("subset: no data set given");
   for (const std::int64_t index : indices_) {
     if (index < 0 || index >= dataset_->size()) {
-      throw Error(fmt::format("subset: index {} is out of range, the data set has {} images", index,
+      throw Error(format_text("subset: index {} is out of range, the data set has {} images", index,
                               dataset_->size()));
     }
   }
@@ -84,7 +83,7 @@ Subset::Subset(std::shared_ptr<const Dataset> dataset, std::vector<std::int64_t>
 std::shared_ptr<Subset> Subset::first_per_class(std::shared_ptr<const Dataset> dataset,
                                                 std::int64_t count) {
   if (!dataset) throw Error("subset: no data set given");
-  if (count <= 0) throw Error(fmt::format("subset: {} images per class asked for", count));
+  if (count <= 0) throw Error(format_text("subset: {} images per class asked for", count));
   std::vector<std::int64_t> taken(dataset->classes().size(), 0);
   std::vector<std::int64_t> indices;
   for (std::int64_t i = 0; i < dataset->size(); ++i) {
@@ -98,7 +97,7 @@ std::shared_ptr<Subset> Subset::fraction(std::shared_ptr<const Dataset> dataset,
   if (!dataset) throw Error("subset: no data set given");
   if (!(0 <= begin && begin <= end && end <= 1)) {
     throw Error(
-        fmt::format("subset: fractions {} to {} are not an interval within 0 to 1", begin, end));
+        format_text("subset: fractions {} to {} are not an interval within 0 to 1", begin, end));
   }
   const auto position = [&](double part) {
     return std::llround(part * static_cast<double>(dataset->size()));

@@ -1,5 +1,3 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -10,6 +8,7 @@
 #include <memory>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/data/image.h"
 
 namespace attune {
@@ -20,6 +19,7 @@ namespace {
 // being decoded can need.
 thread_local std::size_t largest_block = 0;
 
+// NOLINTBEGIN(cppcoreguidelines-no-malloc): what stb_image asks for
 void* limited_malloc(std::size_t bytes) {
   return bytes <= largest_block ? std::malloc(bytes) : nullptr;
 }
@@ -27,6 +27,7 @@ void* limited_malloc(std::size_t bytes) {
 void* limited_realloc(void* block, std::size_t bytes) {
   return bytes <= largest_block ? std::realloc(block, bytes) : nullptr;
 }
+// NOLINTEND(cppcoreguidelines-no-malloc)
 
 }  // namespace
 }  // namespace attune
@@ -59,7 +60,7 @@ constexpr std::size_t kFixedBytes = std::size_t{1} << 20;
 constexpr int kChannels = 3;
 
 [[noreturn]] void fail(const std::string& path, const std::string& reason) {
-  throw Error(fmt::format("image {}: {}", path, reason));
+  throw Error(format_text("image {}: {}", path, reason));
 }
 
 std::vector<stbi_uc> read_bytes(const std::string& path, std::int64_t max_bytes) {
@@ -69,14 +70,14 @@ std::vector<stbi_uc> read_bytes(const std::string& path, std::int64_t max_bytes)
   if (bytes == 0) fail(path, "the file is empty");
   const std::int64_t limit = std::min<std::int64_t>(max_bytes, std::numeric_limits<int>::max());
   if (bytes > static_cast<std::uintmax_t>(limit)) {
-    fail(path, fmt::format("the file has {} bytes, more than the limit of {}", bytes, limit));
+    fail(path, format_text("the file has {} bytes, more than the limit of {}", bytes, limit));
   }
   std::vector<stbi_uc> content(bytes);
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) fail(path, std::strerror(errno));
   if (!file.read(reinterpret_cast<char*>(content.data()), static_cast<std::streamsize>(bytes))) {
-    fail(path, fmt::format("cannot read its {} bytes", bytes));
+    fail(path, format_text("cannot read its {} bytes", bytes));
   }
   return content;
 }
@@ -94,7 +95,7 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
     fail(path, stbi_failure_reason());
   }
   if (width <= 0 || height <= 0 || width > limits.max_pixels / height) {
-    fail(path, fmt::format("{} x {} pixels (height x width), more than the limit of {}", height,
+    fail(path, format_text("{} x {} pixels (height x width), more than the limit of {}", height,
                            width, limits.max_pixels));
   }
 

@@ -1,14 +1,12 @@
 #include "attune/data/image_folder.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <string_view>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
@@ -59,31 +57,31 @@ ImageFolder::ImageFolder(const fs::path& directory,
   try {
     scan(directory, expected_classes);
   } catch (const fs::filesystem_error& error) {  // a directory that may not be read
-    throw Error(fmt::format("image folder: {}", error.what()));
+    throw Error(format_text("image folder: {}", error.what()));
   }
 }
 
 void ImageFolder::scan(const fs::path& directory,
                        const std::vector<std::string>& expected_classes) {
   if (!fs::is_directory(directory)) {
-    throw Error(fmt::format("image folder: {} is not a directory", directory.string()));
+    throw Error(format_text("image folder: {} is not a directory", directory.string()));
   }
   classes_ = class_folders(directory);
   if (classes_.empty()) {
     throw Error(
-        fmt::format("image folder: {} has no folders; each class needs one", directory.string()));
+        format_text("image folder: {} has no folders; each class needs one", directory.string()));
   }
   if (!expected_classes.empty() && classes_ != expected_classes) {
-    throw Error(fmt::format("image folder: {} has the classes [{}], expected [{}]",
-                            directory.string(), fmt::join(classes_, ", "),
-                            fmt::join(expected_classes, ", ")));
+    throw Error(format_text("image folder: {} has the classes [{}], expected [{}]",
+                            directory.string(), join_text(classes_, ", "),
+                            join_text(expected_classes, ", ")));
   }
   for (std::size_t label = 0; label < classes_.size(); ++label) {
     const fs::path folder = directory / classes_[label];
     const std::vector<std::string> paths = image_files(folder);
     if (paths.empty()) {
-      throw Error(fmt::format("image folder: no image in {} (looked for {})", folder.string(),
-                              fmt::join(kExtensions, " ")));
+      throw Error(format_text("image folder: no image in {} (looked for {})", folder.string(),
+                              join_text(kExtensions, " ")));
     }
     for (const std::string& path : paths) {
       files_.push_back({path, static_cast<std::int64_t>(label)});

@@ -1,9 +1,8 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/data/transforms.h"
 
 namespace attune {
@@ -14,7 +13,7 @@ constexpr std::int64_t kLargestSide = std::int64_t{1} << 16;
 
 void check_side(const char* argument, std::int64_t value) {
   if (value < 1 || value > kLargestSide) {
-    throw Error(fmt::format("Resize: {} {} is not within 1 to {}", argument, value, kLargestSide));
+    throw Error(format_text("Resize: {} {} is not within 1 to {}", argument, value, kLargestSide));
   }
 }
 
@@ -112,8 +111,8 @@ void Resize::apply(Image& image, RandomStream&) const {
 }
 
 std::string Resize::description() const {
-  return width_ == 0 ? fmt::format("Resize(shorter side {})", height_)
-                     : fmt::format("Resize({}x{})", height_, width_);
+  return width_ == 0 ? format_text("Resize(shorter side {})", height_)
+                     : format_text("Resize({}x{})", height_, width_);
 }
 
 }  // namespace attune

@@ -1,10 +1,9 @@
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/data/transforms.h"
 
 namespace attune {
@@ -33,7 +32,7 @@ ChannelStatistics channel_statistics(const Dataset& dataset) {
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
     dataset.load(i, image);
     if (image.size.channels != channels) {
-      throw Error(fmt::format("channel_statistics: {} is {}, expected {} channels",
+      throw Error(format_text("channel_statistics: {} is {}, expected {} channels",
                               dataset.sample_name(i), to_string(image.size), channels));
     }
     const std::int64_t count = image.size.height * image.size.width;

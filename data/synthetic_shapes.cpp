@@ -1,13 +1,12 @@
 #include "attune/data/synthetic_shapes.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/random.h"
 #include "attune/data/shape_distance.h"
 #include "attune/data/shuffle.h"
@@ -108,7 +107,9 @@ Rgb draw_shape_colour(const Style& style, const Rgb& ground, RandomStream& rando
 
 // ---- Painting ----
 
-Rgb& pixel(Canvas& canvas, int y, int x) { return canvas[static_cast<std::size_t>(y * kSide + x)]; }
+Rgb& pixel(Canvas& canvas, int y, int x) {
+  return canvas[static_cast<std::size_t>(y) * kSide + static_cast<std::size_t>(x)];
+}
 
 // The ground, with a cloud: random values on a coarse grid, interpolated in between.
 void paint_ground(Canvas& canvas, const Style& style, const Rgb& ground, RandomStream& random) {
@@ -255,8 +256,8 @@ void draw_image(const Style& style, ShapeClass shape, RandomStream random, std::
 
 InMemoryDataset draw_dataset(Domain domain, Split split, std::int64_t count, std::uint64_t seed) {
   const std::string name =
-      fmt::format("SyntheticShapes {} {}", to_string(domain), to_string(split));
-  if (count < 0) throw Error(fmt::format("{}: {} images asked for", name, count));
+      format_text("SyntheticShapes {} {}", to_string(domain), to_string(split));
+  if (count < 0) throw Error(format_text("{}: {} images asked for", name, count));
   const bool is_source = domain == Domain::source;
   const Style& style = is_source ? kSource : kTarget;
   const std::uint64_t image_seed =

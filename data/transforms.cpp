@@ -1,17 +1,15 @@
 #include "attune/data/transforms.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
 
 void check_positive(const char* op, const char* argument, std::int64_t value) {
-  if (value <= 0) throw Error(fmt::format("{}: {} {} is not positive", op, argument, value));
+  if (value <= 0) throw Error(format_text("{}: {} {} is not positive", op, argument, value));
 }
 
 // Cuts `size` out of `image`, beginning at row `top`, column `left`; what lies outside is zero.
@@ -56,14 +54,14 @@ RandomCrop::RandomCrop(std::int64_t height, std::int64_t width, std::int64_t pad
     : height_(height), width_(width), padding_(padding) {
   check_positive("RandomCrop", "height", height);
   check_positive("RandomCrop", "width", width);
-  if (padding < 0) throw Error(fmt::format("RandomCrop: padding {} is negative", padding));
+  if (padding < 0) throw Error(format_text("RandomCrop: padding {} is negative", padding));
 }
 
 void RandomCrop::apply(Image& image, RandomStream& random) const {
   const std::int64_t spare_rows = image.size.height + 2 * padding_ - height_;
   const std::int64_t spare_columns = image.size.width + 2 * padding_ - width_;
   if (spare_rows < 0 || spare_columns < 0) {
-    throw Error(fmt::format("{}: larger than the image {} with its padding", description(),
+    throw Error(format_text("{}: larger than the image {} with its padding", description(),
                             to_string(image.size)));
   }
   const std::int64_t top = random.below(spare_rows + 1) - padding_;
@@ -72,7 +70,7 @@ void RandomCrop::apply(Image& image, RandomStream& random) const {
 }
 
 std::string RandomCrop::description() const {
-  return fmt::format("RandomCrop({}x{}, padding {})", height_, width_, padding_);
+  return format_text("RandomCrop({}x{}, padding {})", height_, width_, padding_);
 }
 
 // ---- CenterCrop ----
@@ -84,21 +82,21 @@ CenterCrop::CenterCrop(std::int64_t height, std::int64_t width) : height_(height
 
 void CenterCrop::apply(Image& image, RandomStream&) const {
   if (image.size.height < height_ || image.size.width < width_) {
-    throw Error(fmt::format("{}: larger than the image {}", description(), to_string(image.size)));
+    throw Error(format_text("{}: larger than the image {}", description(), to_string(image.size)));
   }
   image = crop(image, {height_, width_, image.size.channels}, (image.size.height - height_) / 2,
                (image.size.width - width_) / 2);
 }
 
 std::string CenterCrop::description() const {
-  return fmt::format("CenterCrop({}x{})", height_, width_);
+  return format_text("CenterCrop({}x{})", height_, width_);
 }
 
 // ---- HorizontalFlip ----
 
 HorizontalFlip::HorizontalFlip(double probability) : probability_(probability) {
   if (!(probability >= 0 && probability <= 1)) {
-    throw Error(fmt::format("HorizontalFlip: probability {} is not within 0 to 1", probability));
+    throw Error(format_text("HorizontalFlip: probability {} is not within 0 to 1", probability));
   }
 }
 
@@ -113,7 +111,7 @@ void HorizontalFlip::apply(Image& image, RandomStream& random) const {
 }
 
 std::string HorizontalFlip::description() const {
-  return fmt::format("HorizontalFlip(probability {})", probability_);
+  return format_text("HorizontalFlip(probability {})", probability_);
 }
 
 // ---- Cutout ----
@@ -133,18 +131,18 @@ void Cutout::apply(Image& image, RandomStream& random) const {
   }
 }
 
-std::string Cutout::description() const { return fmt::format("Cutout({}x{})", length_, length_); }
+std::string Cutout::description() const { return format_text("Cutout({}x{})", length_, length_); }
 
 // ---- Normalize ----
 
 Normalize::Normalize(ChannelStatistics statistics) : statistics_(std::move(statistics)) {
   if (statistics_.mean.empty() || statistics_.mean.size() != statistics_.deviation.size()) {
-    throw Error(fmt::format("Normalize: {} means and {} deviations", statistics_.mean.size(),
+    throw Error(format_text("Normalize: {} means and {} deviations", statistics_.mean.size(),
                             statistics_.deviation.size()));
   }
   for (const double deviation : statistics_.deviation) {
     if (!(deviation > 0)) {
-      throw Error(fmt::format("Normalize: deviation {} is not positive", deviation));
+      throw Error(format_text("Normalize: deviation {} is not positive", deviation));
     }
   }
 }
@@ -153,7 +151,7 @@ void Normalize::apply(Image& image, RandomStream&) const {
   const std::size_t channels = statistics_.mean.size();
   if (image.size.channels != static_cast<std::int64_t>(channels)) {
     throw Error(
-        fmt::format("Normalize: an image of {} for {} channels", to_string(image.size), channels));
+        format_text("Normalize: an image of {} for {} channels", to_string(image.size), channels));
   }
   for (std::size_t c = 0; c < channels; ++c) {
     const auto mean = static_cast<float>(statistics_.mean[c]);
@@ -165,8 +163,8 @@ void Normalize::apply(Image& image, RandomStream&) const {
 }
 
 std::string Normalize::description() const {
-  return fmt::format("Normalize(mean [{}], deviation [{}])", fmt::join(statistics_.mean, ", "),
-                     fmt::join(statistics_.deviation, ", "));
+  return format_text("Normalize(mean [{}], deviation [{}])", join_text(statistics_.mean, ", "),
+                     join_text(statistics_.deviation, ", "));
 }
 
 // ---- The usual pipelines ----

@@ -2,9 +2,8 @@
 // by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
 
 #include <attune/core/error.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -28,21 +27,18 @@ constexpr const char* kExamples = R"(Examples:
 
 void add_options(CLI::App& app, CompareOptions& options) {
   add_run_options(app, options.run);
-  const auto add = [&app](const char* name, auto& value, const char* help) {
-    return app.add_option(name, value, help)->capture_default_str()->group("Training");
-  };
-  add("--pretrain-epochs", options.pretrain_epochs, "Epochs on the source data, in Train mode")
-      ->check(check_not_negative);
-  add("--epochs", options.epochs, "Epochs of fine-tuning on the target data, in each mode")
-      ->check(check_positive);
-  add("--steps", options.steps, "Fine-tune for no more steps than this (0: no limit)")
-      ->check(check_not_negative);
-  add("--pretrain-lr", options.pretrain_lr, "Highest learning rate of the one-cycle pretraining")
-      ->check(check_positive);
-  add("--lr", options.lr, "First learning rate of fine-tuning; falls along a cosine")
-      ->check(check_positive);
-  add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
-  add("--weight-decay", options.weight_decay, "Of SGD")->check(check_not_negative);
+  add_number_option(app, "--pretrain-epochs", options.pretrain_epochs, Limits::not_negative,
+                    "Epochs on the source data, in Train mode");
+  add_number_option(app, "--epochs", options.epochs, Limits::positive,
+                    "Epochs of fine-tuning on the target data, in each mode");
+  add_number_option(app, "--steps", options.steps, Limits::not_negative,
+                    "Fine-tune for no more steps than this (0: no limit)");
+  add_number_option(app, "--pretrain-lr", options.pretrain_lr, Limits::positive,
+                    "Highest learning rate of the one-cycle pretraining");
+  add_number_option(app, "--lr", options.lr, Limits::positive,
+                    "First learning rate of fine-tuning; falls along a cosine");
+  add_number_option(app, "--momentum", options.momentum, Limits::below_one, "Of SGD, Nesterov's");
+  add_number_option(app, "--weight-decay", options.weight_decay, Limits::not_negative, "Of SGD");
   add_modes_option(app, options.modes);
 }
 
@@ -99,7 +95,9 @@ int compare(const CompareOptions& options) {
 int main(int argc, char** argv) {
   using namespace attune::examples;
   CompareOptions options;
-  CLI::App app("Fine-tunes one pretrained ResNet in Train, Eval, Tune and Deploy, side by side.");
-  add_options(app, options);
-  return run_program(app, argc, argv, kExamples, [&] { return compare(options); });
+  return run_program(
+      argc, argv,
+      {.about = "Fine-tunes one pretrained ResNet in Train, Eval, Tune and Deploy, side by side.",
+       .examples = kExamples},
+      [&](CLI::App& app) { add_options(app, options); }, [&] { return compare(options); });
 }

@@ -7,7 +7,6 @@
 #include <attune/version.h>
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -52,15 +51,14 @@ struct EpochResult {
 
 void add_options(CLI::App& app, TrainOptions& options) {
   add_run_options(app, options.run);
-  const auto add = [&app](const char* name, auto& value, const char* help) {
-    return app.add_option(name, value, help)->capture_default_str()->group("Training");
-  };
-  add("--epochs", options.epochs, "Passes over the training images")->check(check_positive);
-  add("--lr", options.lr, "Highest learning rate of the one-cycle schedule")->check(check_positive);
-  add("--momentum", options.momentum, "Of SGD, Nesterov's")->check(CLI::Range(0.0, 0.999));
-  add("--weight-decay", options.weight_decay, "Of SGD")->check(check_not_negative);
-  add("--label-smoothing", options.label_smoothing, "Share of the target spread over all classes")
-      ->check(CLI::Range(0.0, 0.999));
+  add_number_option(app, "--epochs", options.epochs, Limits::positive,
+                    "Passes over the training images");
+  add_number_option(app, "--lr", options.lr, Limits::positive,
+                    "Highest learning rate of the one-cycle schedule");
+  add_number_option(app, "--momentum", options.momentum, Limits::below_one, "Of SGD, Nesterov's");
+  add_number_option(app, "--weight-decay", options.weight_decay, Limits::not_negative, "Of SGD");
+  add_number_option(app, "--label-smoothing", options.label_smoothing, Limits::below_one,
+                    "Share of the target spread over all classes");
   add_mode_option(app, options.mode);
 }
 
@@ -193,7 +191,9 @@ int run(const TrainOptions& options) {
 int main(int argc, char** argv) {
   using namespace attune::examples;
   TrainOptions options;
-  CLI::App app("Trains a ResNet from scratch and reports its test accuracy after each epoch.");
-  add_options(app, options);
-  return run_program(app, argc, argv, kExamples, [&] { return run(options); });
+  return run_program(
+      argc, argv,
+      {.about = "Trains a ResNet from scratch and reports its test accuracy after each epoch.",
+       .examples = kExamples},
+      [&](CLI::App& app) { add_options(app, options); }, [&] { return run(options); });
 }

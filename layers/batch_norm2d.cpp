@@ -1,15 +1,14 @@
 #include "attune/layers/batch_norm2d.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/batch_norm.h"
 
 namespace attune {
 
 BatchNorm2d::BatchNorm2d(const Options& options) : options_(options) {
   if (options.channels < 1) {
-    throw Error(fmt::format("BatchNorm2d: {} channels", options.channels));
+    throw Error(format_text("BatchNorm2d: {} channels", options.channels));
   }
   const Shape channels{options.channels};
   if (options.affine) {

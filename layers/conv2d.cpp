@@ -1,10 +1,9 @@
 #include "attune/layers/conv2d.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/conv2d.h"
 #include "attune/layers/init.h"
 
@@ -15,11 +14,11 @@ template <typename Options>
 void check_channels(const char* layer, const Options& o) {
   if (o.in_channels < 1 || o.out_channels < 1 || o.groups < 1 || o.in_channels % o.groups != 0 ||
       o.out_channels % o.groups != 0) {
-    throw Error(fmt::format("{}: {} input and {} output channels in {} groups", layer,
+    throw Error(format_text("{}: {} input and {} output channels in {} groups", layer,
                             o.in_channels, o.out_channels, o.groups));
   }
   if (o.kernel[0] < 1 || o.kernel[1] < 1) {
-    throw Error(fmt::format("{}: a kernel of {} x {}", layer, o.kernel[0], o.kernel[1]));
+    throw Error(format_text("{}: a kernel of {} x {}", layer, o.kernel[0], o.kernel[1]));
   }
 }
 

@@ -1,12 +1,11 @@
 #include "attune/layers/conv_bn.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/conv2d.h"
 #include "attune/layers/init.h"
 
@@ -22,14 +21,14 @@ Shape filter_shape(const ConvBNOptions& o) {
 void check_options(const ConvBNOptions& o) {
   if (o.in_channels < 1 || o.out_channels < 1 || o.groups < 1 || o.in_channels % o.groups != 0 ||
       o.out_channels % o.groups != 0) {
-    throw Error(fmt::format("ConvBN: {} input and {} output channels in {} groups", o.in_channels,
+    throw Error(format_text("ConvBN: {} input and {} output channels in {} groups", o.in_channels,
                             o.out_channels, o.groups));
   }
 }
 
 void check_shape(const char* name, const Tensor& tensor, const Shape& shape, bool present) {
   if (tensor.defined() != present || (present && tensor.shape() != shape)) {
-    throw Error(fmt::format("ConvBN: {} is {}, but the options ask for {}", name, describe(tensor),
+    throw Error(format_text("ConvBN: {} is {}, but the options ask for {}", name, describe(tensor),
                             present ? to_string(shape) : "none"));
   }
 }
@@ -184,10 +183,10 @@ void ConvBN::pin_mode(Mode mode) {
 void ConvBN::check_set_mode(Mode mode) const {
   if (pinned_) return;
   if (mode == Mode::deploy && !deployed()) {
-    throw Error(fmt::format("set_mode: ConvBN '{}' is not folded; call deploy() first", path()));
+    throw Error(format_text("set_mode: ConvBN '{}' is not folded; call deploy() first", path()));
   }
   if (mode != Mode::deploy && deployed()) {
-    throw Error(fmt::format("set_mode: ConvBN '{}' is folded; call undeploy() before mode {}",
+    throw Error(format_text("set_mode: ConvBN '{}' is folded; call undeploy() before mode {}",
                             path(), to_string(mode)));
   }
 }
@@ -219,7 +218,7 @@ bool ConvBN::has_negligible_scale() const {
 
 void ConvBN::check_deploy() const {
   if (deployed()) {
-    throw Error(fmt::format("deploy: ConvBN '{}' is folded already", path()));
+    throw Error(format_text("deploy: ConvBN '{}' is folded already", path()));
   }
 }
 
@@ -252,7 +251,7 @@ void ConvBN::on_deploy() {
 
 void ConvBN::check_undeploy() const {
   if (!deployed()) {
-    throw Error(fmt::format("undeploy: ConvBN '{}' is not folded", path()));
+    throw Error(format_text("undeploy: ConvBN '{}' is not folded", path()));
   }
 }
 

@@ -1,11 +1,10 @@
 #include "attune/layers/fuse_conv_bn.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 #include <vector>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/layers/sequential.h"
 
 namespace attune {
@@ -15,7 +14,7 @@ template <typename Convolution>
 std::shared_ptr<ConvBN> fuse(const Convolution& conv, const BatchNorm2d& norm) {
   const typename Convolution::Options& o = conv.options();
   if (norm.options().channels != o.out_channels) {
-    throw Error(fmt::format("fuse_conv_bn: {} '{}' has {} output channels, but BatchNorm2d '{}' {}",
+    throw Error(format_text("fuse_conv_bn: {} '{}' has {} output channels, but BatchNorm2d '{}' {}",
                             conv.type_name(), conv.path(), o.out_channels, norm.path(),
                             norm.options().channels));
   }

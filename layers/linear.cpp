@@ -1,10 +1,9 @@
 #include "attune/layers/linear.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/linear.h"
 #include "attune/layers/init.h"
 
@@ -12,7 +11,7 @@ namespace attune {
 
 Linear::Linear(const Options& options, Generator& generator) : options_(options) {
   if (options.in_features < 1 || options.out_features < 1) {
-    throw Error(fmt::format("Linear: {} input and {} output features", options.in_features,
+    throw Error(format_text("Linear: {} input and {} output features", options.in_features,
                             options.out_features));
   }
   weight_ = Tensor::empty({options.out_features, options.in_features});

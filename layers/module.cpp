@@ -1,13 +1,11 @@
 #include "attune/layers/module.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/layers/construct_on.h"
 
 namespace attune {
@@ -34,20 +32,20 @@ bool is_optional(const std::string& name) {
 std::string to_string(const LoadReport& report) {
   std::vector<std::string> parts;
   if (!report.missing.empty()) {
-    parts.push_back(fmt::format("missing: {}", fmt::join(report.missing, ", ")));
+    parts.push_back(format_text("missing: {}", join_text(report.missing, ", ")));
   }
   if (!report.unexpected.empty()) {
-    parts.push_back(fmt::format("unexpected: {}", fmt::join(report.unexpected, ", ")));
+    parts.push_back(format_text("unexpected: {}", join_text(report.unexpected, ", ")));
   }
   std::vector<std::string> mismatches;
   for (const LoadReport::Mismatch& mismatch : report.mismatched) {
-    mismatches.push_back(fmt::format("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
+    mismatches.push_back(format_text("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
                                      to_string(mismatch.wanted)));
   }
   if (!mismatches.empty()) {
-    parts.push_back(fmt::format("of another shape: {}", fmt::join(mismatches, ", ")));
+    parts.push_back(format_text("of another shape: {}", join_text(mismatches, ", ")));
   }
-  return parts.empty() ? "complete" : fmt::format("{}", fmt::join(parts, "; "));
+  return parts.empty() ? "complete" : join_text(parts, "; ");
 }
 
 // ---- CallObserver ----
@@ -76,17 +74,17 @@ std::string Module::Child::rename(const std::string& tensor_name) const {
   if (bn_name.empty()) return join(name, tensor_name);
   if (tensor_name.starts_with("conv.")) return name + tensor_name.substr(4);
   if (tensor_name.starts_with("bn.")) return bn_name + tensor_name.substr(2);
-  throw Error(fmt::format("register_conv_bn: '{}' of {} {} is neither conv.* nor bn.*", tensor_name,
+  throw Error(format_text("register_conv_bn: '{}' of {} {} is neither conv.* nor bn.*", tensor_name,
                           module->type_name(), name));
 }
 
 void Module::check_name(const std::string& name) const {
   const auto check = [&](const std::string& taken) {
     if (is_within(name, taken) || is_within(taken, name)) {
-      throw Error(fmt::format("register: '{}' and '{}' in one {}", name, taken, type_name()));
+      throw Error(format_text("register: '{}' and '{}' in one {}", name, taken, type_name()));
     }
   };
-  if (name.empty()) throw Error(fmt::format("register: a name is empty in a {}", type_name()));
+  if (name.empty()) throw Error(format_text("register: a name is empty in a {}", type_name()));
   for (const Slot& slot : slots_) check(slot.name);
   for (const Child& child : children_) {
     check(child.name);
@@ -97,7 +95,7 @@ void Module::check_name(const std::string& name) const {
 void Module::add_slot(const std::string& name, Tensor& tensor, bool is_parameter) {
   check_name(name);
   if (!tensor.defined()) {
-    throw Error(fmt::format("register: '{}' of a {} is undefined", name, type_name()));
+    throw Error(format_text("register: '{}' of a {} is undefined", name, type_name()));
   }
   if (const auto device = ConstructOn::device()) tensor = tensor.to(*device);
   tensor.storage().set_purpose(MemoryPurpose::parameter);
@@ -114,9 +112,9 @@ void Module::register_buffer(const std::string& name, Tensor& tensor) {
 }
 
 void Module::add_child(Child child) {
-  if (!child.module) throw Error(fmt::format("register: module '{}' is null", child.name));
+  if (!child.module) throw Error(format_text("register: module '{}' is null", child.name));
   if (child.module->parent_) {
-    throw Error(fmt::format("register: the {} given as '{}' is '{}' of a {} already",
+    throw Error(format_text("register: the {} given as '{}' is '{}' of a {} already",
                             child.module->type_name(), child.name, child.module->name_,
                             child.module->parent_->type_name()));
   }
@@ -124,7 +122,7 @@ void Module::add_child(Child child) {
   if (!child.bn_name.empty()) {
     check_name(child.bn_name);
     if (is_within(child.name, child.bn_name) || is_within(child.bn_name, child.name)) {
-      throw Error(fmt::format("register: '{}' and '{}' for one {}", child.name, child.bn_name,
+      throw Error(format_text("register: '{}' and '{}' for one {}", child.name, child.bn_name,
                               child.module->type_name()));
     }
     for (const Slot& slot : child.module->all_slots()) child.rename(slot.name);
@@ -138,7 +136,7 @@ void Module::unregister_module(const std::string& name) {
   const auto child = std::find_if(children_.begin(), children_.end(),
                                   [&](const Child& candidate) { return candidate.name == name; });
   if (child == children_.end()) {
-    throw Error(fmt::format("unregister: a {} has no module '{}'", type_name(), name));
+    throw Error(format_text("unregister: a {} has no module '{}'", type_name(), name));
   }
   child->module->parent_ = nullptr;
   children_.erase(child);
@@ -225,9 +223,9 @@ NamedTensors Module::state_dict() const {
 LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
   std::unordered_map<std::string, Tensor> given;
   for (const auto& [name, tensor] : state) {
-    if (!tensor.defined()) throw Error(fmt::format("load_state_dict: '{}' is undefined", name));
+    if (!tensor.defined()) throw Error(format_text("load_state_dict: '{}' is undefined", name));
     if (!given.emplace(name, tensor).second) {
-      throw Error(fmt::format("load_state_dict: '{}' is given twice", name));
+      throw Error(format_text("load_state_dict: '{}' is given twice", name));
     }
   }
   LoadReport report;
@@ -241,7 +239,7 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
     } else if (found->second.shape() != slot.tensor->shape()) {
       report.mismatched.push_back({slot.name, slot.tensor->shape(), found->second.shape()});
     } else if (found->second.device() == Device::meta && slot.tensor->device() != Device::meta) {
-      throw Error(fmt::format("load_state_dict: '{}' is on meta and has no elements", slot.name));
+      throw Error(format_text("load_state_dict: '{}' is on meta and has no elements", slot.name));
     } else {
       fitting.emplace_back(slot, found->second);
     }
@@ -250,7 +248,7 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
     if (!known.contains(name)) report.unexpected.push_back(name);
   }
   if (strict && !report.complete()) {
-    throw Error(fmt::format("load_state_dict: {}", to_string(report)));
+    throw Error(format_text("load_state_dict: {}", to_string(report)));
   }
   const NoGradGuard no_grad;
   for (auto& [slot, tensor] : fitting) slot.tensor->copy_(tensor);
@@ -304,7 +302,7 @@ void Module::to(Device device) {
 
 void Module::to(DType dtype) {
   if (!is_floating(dtype)) {
-    throw Error(fmt::format("to: a module's dtype cannot be {}", to_string(dtype)));
+    throw Error(format_text("to: a module's dtype cannot be {}", to_string(dtype)));
   }
   replace_tensors([=](const Tensor& tensor) {
     return is_floating(tensor.dtype()) ? tensor.to(dtype) : tensor;

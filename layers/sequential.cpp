@@ -1,8 +1,7 @@
 #include "attune/layers/sequential.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/layers/conv_bn.h"
 
 namespace attune {
@@ -30,7 +29,7 @@ void Sequential::append(Step step) {
 
 void Sequential::replace_pair(std::size_t position, std::shared_ptr<ConvBN> conv_bn) {
   if (position + 1 >= steps_.size()) {
-    throw Error(fmt::format("Sequential::replace_pair: no pair at {} of {} modules", position,
+    throw Error(format_text("Sequential::replace_pair: no pair at {} of {} modules", position,
                             steps_.size()));
   }
   // Everything is registered anew, so that the order of names stays that of the steps.
@@ -52,7 +51,7 @@ Tensor Sequential::forward(const Tensor& x) {
 
 const std::shared_ptr<Module>& Sequential::operator[](std::size_t position) const {
   if (position >= steps_.size()) {
-    throw Error(fmt::format("Sequential: module {} of {} does not exist", position, steps_.size()));
+    throw Error(format_text("Sequential: module {} of {} does not exist", position, steps_.size()));
   }
   return steps_[position].module;
 }

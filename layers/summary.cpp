@@ -1,11 +1,10 @@
 #include "attune/layers/summary.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <unordered_set>
 
 #include "attune/core/autograd.h"
+#include "attune/core/format_text.h"
 #include "attune/layers/meta_scope.h"
 
 namespace attune {
@@ -61,7 +60,7 @@ std::string to_string(const Summary& summary) {
   }
   const auto line = [&](const std::string& name, const std::string& type, const std::string& output,
                         const std::string& parameters, const std::string& flops) {
-    return fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>13}  {:>17}\n", name, name_width, type,
+    return format_text("{:<{}}  {:<{}}  {:<{}}  {:>13}  {:>17}\n", name, name_width, type,
                        type_width, output, shape_width, parameters, flops);
   };
   std::string text = line("layer", "type", "output", "parameters", "FLOPs");
@@ -74,10 +73,10 @@ std::string to_string(const Summary& summary) {
   text += rule + "\n";
   text += line("total", "", "", grouped(summary.parameters), grouped(summary.flops));
   if (summary.trainable_parameters != summary.parameters) {
-    text += fmt::format("trainable parameters: {}\n", grouped(summary.trainable_parameters));
+    text += format_text("trainable parameters: {}\n", grouped(summary.trainable_parameters));
   }
   return text +
-         fmt::format("input {}; a multiply-add counts as two FLOPs\n", to_string(summary.input));
+         format_text("input {}; a multiply-add counts as two FLOPs\n", to_string(summary.input));
 }
 
 }  // namespace attune

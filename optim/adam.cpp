@@ -1,10 +1,9 @@
 #include "attune/optim/adam.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/optimizer_step.h"
 
 namespace attune {
@@ -22,13 +21,13 @@ Adam::Adam(const char* name, bool decoupled, std::vector<ParameterGroup> groups,
       decoupled_(decoupled) {
   for (const double beta : {options.beta1, options.beta2}) {
     if (!(beta >= 0 && beta < 1)) {
-      throw Error(fmt::format("{}: beta1 and beta2 must be in [0, 1), but are {} and {}", name,
+      throw Error(format_text("{}: beta1 and beta2 must be in [0, 1), but are {} and {}", name,
                               options.beta1, options.beta2));
     }
   }
   if (!std::isfinite(options.eps) || options.eps < 0) {
     throw Error(
-        fmt::format("{}: eps is {}, but must be finite and not negative", name, options.eps));
+        format_text("{}: eps is {}, but must be finite and not negative", name, options.eps));
   }
 }
 

@@ -1,11 +1,10 @@
 #include "attune/optim/clip_grad.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <unordered_set>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/reduce.h"
 
@@ -19,7 +18,7 @@ std::vector<Tensor> gradients(const char* op, const std::vector<Tensor>& params)
     Tensor grad = param.grad();
     if (!grad.defined()) continue;
     if (!seen.insert(&grad.storage()).second) {
-      throw Error(fmt::format("{}: the gradient of {} is listed twice", op, describe(param)));
+      throw Error(format_text("{}: the gradient of {} is listed twice", op, describe(param)));
     }
     grads.push_back(std::move(grad));
   }
@@ -28,7 +27,7 @@ std::vector<Tensor> gradients(const char* op, const std::vector<Tensor>& params)
 
 void check_limit(const char* op, const char* argument, double value) {
   if (!(value > 0))
-    throw Error(fmt::format("{}: {} is {}, but must be positive", op, argument, value));
+    throw Error(format_text("{}: {} is {}, but must be positive", op, argument, value));
 }
 
 double norm(const std::vector<Tensor>& grads) {
@@ -50,7 +49,7 @@ double clip_grad_norm(const std::vector<Tensor>& params, double max_norm, bool e
   std::vector<Tensor> grads = gradients("clip_grad_norm", params);
   const double total = norm(grads);
   if (error_if_nonfinite && !std::isfinite(total)) {
-    throw Error(fmt::format("clip_grad_norm: the norm of the gradients is {}", total));
+    throw Error(format_text("clip_grad_norm: the norm of the gradients is {}", total));
   }
   const double factor = max_norm / (total + 1e-6);
   if (factor >= 1) return total;

@@ -1,19 +1,18 @@
 #include "attune/optim/ema.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/optimizer_step.h"
 #include "attune/optim/state_reader.h"
 
 namespace attune {
 namespace {
 
-std::string average_name(std::size_t i) { return fmt::format("average{}", i); }
+std::string average_name(std::size_t i) { return format_text("average{}", i); }
 
 }  // namespace
 
@@ -21,13 +20,13 @@ Ema::Ema(std::vector<Tensor> tensors, const EmaOptions& options)
     : tensors_(std::move(tensors)), options_(options) {
   if (tensors_.empty()) throw Error("Ema: there are no tensors");
   if (!(options.decay >= 0 && options.decay < 1)) {
-    throw Error(fmt::format("Ema: decay is {}, but must be in [0, 1)", options.decay));
+    throw Error(format_text("Ema: decay is {}, but must be in [0, 1)", options.decay));
   }
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const Tensor& tensor = tensors_[i];
     if (!tensor.defined() || !is_floating(tensor.dtype())) {
       throw Error(
-          fmt::format("Ema: tensor {} is {}, but must be float32 or float64", i, describe(tensor)));
+          format_text("Ema: tensor {} is {}, but must be float32 or float64", i, describe(tensor)));
     }
     averages_.push_back(
         Tensor::empty(tensor.shape(), tensor.dtype(), tensor.device(), MemoryPurpose::optimizer));
@@ -37,7 +36,7 @@ Ema::Ema(std::vector<Tensor> tensors, const EmaOptions& options)
 
 void Ema::check_not_swapped(const char* op) const {
   if (swapped_) {
-    throw Error(fmt::format("Ema: {}: the averages are swapped in; call swap() first", op));
+    throw Error(format_text("Ema: {}: the averages are swapped in; call swap() first", op));
   }
 }
 
@@ -45,14 +44,14 @@ void Ema::update() {
   check_not_swapped("update");
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     if (!tensors_[i].retired()) continue;
-    throw Error(fmt::format(
+    throw Error(format_text(
         "Ema: update: tensor {} ({}) is no longer part of its model, which deploy(), undeploy() or "
         "to() has changed since; build a new Ema from the model's parameters",
         i, describe(tensors_[i])));
   }
   double decay = options_.decay;
   if (options_.warm_up) {
-    const double t = static_cast<double>(updates_);
+    const auto t = static_cast<double>(updates_);
     decay = std::min(decay, (1 + t) / (10 + t));
   }
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -68,11 +67,11 @@ void Ema::copy_to(std::vector<Tensor> targets) const {
   check_not_swapped("copy_to");
   if (targets.size() != averages_.size()) {
     throw Error(
-        fmt::format("Ema: copy_to: {} targets for {} averages", targets.size(), averages_.size()));
+        format_text("Ema: copy_to: {} targets for {} averages", targets.size(), averages_.size()));
   }
   for (std::size_t i = 0; i < targets.size(); ++i) {
     if (!targets[i].defined() || targets[i].shape() != averages_[i].shape()) {
-      throw Error(fmt::format("Ema: copy_to: target {} is {}, but the average is {}", i,
+      throw Error(format_text("Ema: copy_to: target {} is {}, but the average is {}", i,
                               describe(targets[i]), describe(averages_[i])));
     }
   }

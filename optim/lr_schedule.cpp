@@ -1,12 +1,11 @@
 #include "attune/optim/lr_schedule.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 namespace {
@@ -15,7 +14,7 @@ namespace {
 void check(bool condition, const char* schedule, const char* argument, double value,
            const char* wanted) {
   if (!condition) {
-    throw Error(fmt::format("{}: {} is {}, but must be {}", schedule, argument, value, wanted));
+    throw Error(format_text("{}: {} is {}, but must be {}", schedule, argument, value, wanted));
   }
 }
 
@@ -41,7 +40,8 @@ StepLr::StepLr(std::int64_t period, double gamma) : period_(period), gamma_(gamm
 
 double StepLr::operator()(std::int64_t step) const {
   check_step("StepLr", step);
-  return std::pow(gamma_, static_cast<double>(step / period_));
+  const std::int64_t reductions = step / period_;
+  return std::pow(gamma_, static_cast<double>(reductions));
 }
 
 MultiStepLr::MultiStepLr(std::vector<std::int64_t> milestones, double gamma)
@@ -88,7 +88,7 @@ OneCycleLr::OneCycleLr(std::int64_t total, const OneCycleOptions& options)
 
 double OneCycleLr::operator()(std::int64_t step) const {
   check_step("OneCycleLr", step);
-  const double at = static_cast<double>(step);
+  const auto at = static_cast<double>(step);
   if (at <= peak_step_) return cosine(first_factor_, 1, at / peak_step_);
   const double progress = (at - peak_step_) / (last_step_ - peak_step_);
   return cosine(1, last_factor_, std::min(progress, 1.0));

@@ -1,12 +1,11 @@
 #include "attune/optim/optimizer.h"
 
-#include <fmt/format.h>
-
 #include <cmath>
 #include <unordered_set>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/optim/state_reader.h"
 
 namespace attune {
@@ -15,14 +14,14 @@ namespace {
 void check_setting(const std::string& op, const char* setting, double value) {
   if (!std::isfinite(value) || value < 0) {
     throw Error(
-        fmt::format("{}: {} is {}, but must be finite and not negative", op, setting, value));
+        format_text("{}: {} is {}, but must be finite and not negative", op, setting, value));
   }
 }
 
-std::string group_name(std::size_t group) { return fmt::format("group{}", group); }
+std::string group_name(std::size_t group) { return format_text("group{}", group); }
 
 std::string param_name(std::size_t group, std::size_t param) {
-  return fmt::format("group{}.param{}", group, param);
+  return format_text("group{}.param{}", group, param);
 }
 
 bool is_updated(const Tensor& param) { return param.requires_grad() && param.grad().defined(); }
@@ -43,7 +42,7 @@ Optimizer::Optimizer(std::string name, std::vector<ParameterGroup> groups, doubl
       check_parameter(group.params[i], where);
       if (!seen.insert(group.params[i].autograd_meta().get()).second) {
         throw Error(
-            fmt::format("{}: {} ({}) is listed twice", name_, where, describe(group.params[i])));
+            format_text("{}: {} ({}) is listed twice", name_, where, describe(group.params[i])));
       }
     }
     std::vector<ParameterState> states(group.params.size());
@@ -55,17 +54,17 @@ Optimizer::Optimizer(std::string name, std::vector<ParameterGroup> groups, doubl
 
 void Optimizer::check_parameter(const Tensor& param, const std::string& where) const {
   if (param.retired()) {
-    throw Error(fmt::format(
+    throw Error(format_text(
         "{}: {} ({}) is no longer part of its model, which deploy(), undeploy() or to() has "
         "changed since; build a new optimizer from the model's parameters",
         name_, where, describe(param)));
   }
   if (!param.defined() || !param.requires_grad()) {
     throw Error(
-        fmt::format("{}: {} ({}) does not require a gradient", name_, where, describe(param)));
+        format_text("{}: {} ({}) does not require a gradient", name_, where, describe(param)));
   }
   if (param.autograd_meta()->producer) {
-    throw Error(fmt::format("{}: {} ({}) was computed by '{}'; only leaves can be parameters",
+    throw Error(format_text("{}: {} ({}) was computed by '{}'; only leaves can be parameters",
                             name_, where, describe(param),
                             param.autograd_meta()->producer->name()));
   }
@@ -74,7 +73,7 @@ void Optimizer::check_parameter(const Tensor& param, const std::string& where) c
 const Optimizer::Group& Optimizer::at(std::size_t group) const {
   if (group >= groups_.size()) {
     throw Error(
-        fmt::format("{}: there are {} groups, but no group {}", name_, groups_.size(), group));
+        format_text("{}: there are {} groups, but no group {}", name_, groups_.size(), group));
   }
   return groups_[group];
 }

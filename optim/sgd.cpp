@@ -1,8 +1,7 @@
 #include "attune/optim/sgd.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/optimizer_step.h"
 
 namespace attune {
@@ -22,13 +21,13 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
     : Optimizer("Sgd", std::move(groups), options.lr, options.weight_decay, moments_of(options)),
       options_(options) {
   if (!(options.momentum >= 0 && options.momentum < 1)) {
-    throw Error(fmt::format("Sgd: momentum is {}, but must be in [0, 1)", options.momentum));
+    throw Error(format_text("Sgd: momentum is {}, but must be in [0, 1)", options.momentum));
   }
   if (!(options.dampening >= 0 && options.dampening <= 1)) {
-    throw Error(fmt::format("Sgd: dampening is {}, but must be in [0, 1]", options.dampening));
+    throw Error(format_text("Sgd: dampening is {}, but must be in [0, 1]", options.dampening));
   }
   if (options.nesterov && (options.momentum == 0 || options.dampening != 0)) {
-    throw Error(fmt::format(
+    throw Error(format_text(
         "Sgd: nesterov needs momentum > 0 and dampening 0, not momentum {} and dampening {}",
         options.momentum, options.dampening));
   }

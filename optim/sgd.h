@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "attune/optim/optimizer.h"
@@ -7,7 +8,7 @@
 namespace attune {
 
 struct SgdOptions {
-  double lr;
+  double lr = std::numeric_limits<double>::quiet_NaN();  ///< has to be given: NaN is refused
   double momentum = 0;
   double dampening = 0;
   double weight_decay = 0;

@@ -1,15 +1,14 @@
 #include "attune/optim/state_reader.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 
 StateReader::StateReader(std::string op, const OptimizerState& state) : op_(std::move(op)) {
   for (const auto& [name, tensor] : state) {
     if (!entries_.emplace(name, tensor).second) {
-      throw Error(fmt::format("{}: the state has two entries '{}'", op_, name));
+      throw Error(format_text("{}: the state has two entries '{}'", op_, name));
     }
   }
 }
@@ -17,11 +16,11 @@ StateReader::StateReader(std::string op, const OptimizerState& state) : op_(std:
 Tensor StateReader::take(const std::string& name, const Shape& shape, DType dtype) {
   const auto entry = entries_.find(name);
   if (entry == entries_.end()) {
-    throw Error(fmt::format("{}: the state has no entry '{}'", op_, name));
+    throw Error(format_text("{}: the state has no entry '{}'", op_, name));
   }
   Tensor tensor = entry->second;
   if (!tensor.defined() || tensor.shape() != shape || tensor.dtype() != dtype) {
-    throw Error(fmt::format("{}: '{}' is {}, but must be {} {}", op_, name, describe(tensor),
+    throw Error(format_text("{}: '{}' is {}, but must be {} {}", op_, name, describe(tensor),
                             to_string(dtype), to_string(shape)));
   }
   entries_.erase(entry);
@@ -31,7 +30,7 @@ Tensor StateReader::take(const std::string& name, const Shape& shape, DType dtyp
 std::int64_t StateReader::take_count(const std::string& name, std::int64_t minimum) {
   const std::int64_t count = take(name, {}, DType::int64).to_vector<std::int64_t>().front();
   if (count < minimum) {
-    throw Error(fmt::format("{}: '{}' is {}, but must be at least {}", op_, name, count, minimum));
+    throw Error(format_text("{}: '{}' is {}, but must be at least {}", op_, name, count, minimum));
   }
   return count;
 }
@@ -45,7 +44,7 @@ Tensor StateReader::take_copy(const std::string& name, const Tensor& like) {
 void StateReader::check_empty() const {
   if (entries_.empty()) return;
   throw Error(
-      fmt::format("{}: the state has an unexpected entry '{}'", op_, entries_.begin()->first));
+      format_text("{}: the state has an unexpected entry '{}'", op_, entries_.begin()->first));
 }
 
 Tensor state_entry(double value) { return Tensor::scalar(value, DType::float64); }

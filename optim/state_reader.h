@@ -13,7 +13,7 @@ class StateReader {
  public:
   StateReader(std::string op, const OptimizerState& state);
 
-  bool has(const std::string& name) const { return entries_.count(name) > 0; }
+  bool has(const std::string& name) const { return entries_.contains(name); }
   Tensor take(const std::string& name, const Shape& shape, DType dtype);
   double take_real(const std::string& name) { return take(name, {}, DType::float64).item(); }
   /// A count, at least `minimum`.

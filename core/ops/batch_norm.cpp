@@ -1,9 +1,8 @@
 #include "attune/core/ops/batch_norm.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/convolution.h"
 #include "attune/core/ops/normalization.h"
 
@@ -43,10 +42,10 @@ struct BatchNormBackward final : Node {
 void check_arguments(const char* op, const Tensor& y, const Tensor& gamma, const Tensor& beta,
                      const Tensor& mean, const Tensor& var, const Tensor& residual) {
   if (!y.defined() || y.rank() < 2) {
-    throw Error(fmt::format("{}: input must be [..., channels], but is {}", op, describe(y)));
+    throw Error(format_text("{}: input must be [..., channels], but is {}", op, describe(y)));
   }
   if (mean.defined() != var.defined()) {
-    throw Error(fmt::format("{}: a running mean needs a running variance, and conversely", op));
+    throw Error(format_text("{}: a running mean needs a running variance, and conversely", op));
   }
   check_channel_vectors(op, y, y.size(-1), {&gamma, &beta, &mean, &var});
   check_residual(op, residual, y.shape());
@@ -79,7 +78,7 @@ Tensor batch_norm_eval(const Tensor& y, const Tensor& gamma, const Tensor& beta,
                        const Tensor& residual, bool relu) {
   const char* op = "batch_norm_eval";
   check_arguments(op, y, gamma, beta, running_mean, running_var, residual);
-  if (!running_mean.defined()) throw Error(fmt::format("{}: needs running statistics", op));
+  if (!running_mean.defined()) throw Error(format_text("{}: needs running statistics", op));
   Tensor z = Tensor::empty(y.shape(), y.dtype(), y.device());
   normalize(z, y, running_statistics(running_mean, running_var, eps), gamma, beta, residual, relu);
 

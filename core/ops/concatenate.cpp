@@ -1,9 +1,8 @@
 #include "attune/core/ops/concatenate.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 
@@ -33,7 +32,7 @@ Shape joined_shape(const std::vector<Tensor>& parts, std::size_t axis) {
     Shape expected = part.shape();
     if (part.rank() == joined.rank()) expected.set(along, joined[along]);
     if (expected != joined) {
-      throw Error(fmt::format("concatenate: {} and {} differ in an axis other than {}",
+      throw Error(format_text("concatenate: {} and {} differ in an axis other than {}",
                               to_string(parts.front().shape()), to_string(part.shape()), axis));
     }
     joined.set(along, joined[along] + part.size(along));

@@ -1,9 +1,8 @@
 #include "attune/core/ops/conv_bn.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/normalization.h"
 
 namespace attune {
@@ -22,13 +21,13 @@ Convolution checked_convolution(const char* op, const ConvBNTensors& t,
                         {&t.gamma, &t.beta, &t.running_mean, &t.running_var});
   check_residual(op, t.residual, conv.output_shape());
   if (t.running_mean.defined() != t.running_var.defined()) {
-    throw Error(fmt::format("{}: a running mean needs a running variance, and conversely", op));
+    throw Error(format_text("{}: a running mean needs a running variance, and conversely", op));
   }
   return conv;
 }
 
 void need_running_statistics(const char* op, const ConvBNTensors& t) {
-  if (!t.running_mean.defined()) throw Error(fmt::format("{}: needs running statistics", op));
+  if (!t.running_mean.defined()) throw Error(format_text("{}: needs running statistics", op));
 }
 
 // ---- Train and Eval: the convolution's output y exists, and is kept ----

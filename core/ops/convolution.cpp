@@ -1,8 +1,7 @@
 #include "attune/core/ops/convolution.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/conv2d.h"
 
 namespace attune {
@@ -26,7 +25,7 @@ Convolution::Convolution(const char* op, const Tensor& x, const Tensor& weight, 
   if (bias.defined()) {
     check_compatible(op, x, bias);
     if (bias.shape() != Shape{out_channels()}) {
-      throw Error(fmt::format("{}: bias {} does not fit {} output channels", op,
+      throw Error(format_text("{}: bias {} does not fit {} output channels", op,
                               to_string(bias.shape()), out_channels()));
     }
   }
@@ -91,7 +90,7 @@ void Convolution::backward_bias(Tensor& db, const Tensor& dy, bool accumulate) c
 
 void check_residual(const char* op, const Tensor& residual, const Shape& output) {
   if (residual.defined() && residual.shape() != output) {
-    throw Error(fmt::format("{}: residual {} does not have the output's shape {}", op,
+    throw Error(format_text("{}: residual {} does not have the output's shape {}", op,
                             to_string(residual.shape()), to_string(output)));
   }
 }

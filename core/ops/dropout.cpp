@@ -1,11 +1,10 @@
 #include "attune/core/ops/dropout.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 
 namespace attune {
@@ -56,7 +55,7 @@ struct DropoutBackward final : Node {
 
 Tensor dropout(const Tensor& x, double p, Generator& generator) {
   check_defined("dropout", "input", x);
-  if (!(p >= 0 && p < 1)) throw Error(fmt::format("dropout: p must be in [0, 1), not {}", p));
+  if (!(p >= 0 && p < 1)) throw Error(format_text("dropout: p must be in [0, 1), not {}", p));
   const Mask mask{generator.seed, generator.next_stream(), p};
   Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
   mask.apply(y, x);

@@ -1,9 +1,8 @@
 #include "attune/core/ops/linear.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/gemm.h"
@@ -47,13 +46,13 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
   check_rank("linear", "weight", weight, 2);
   check_compatible("linear", x, weight);
   if (x.size(1) != weight.size(1)) {
-    throw Error(fmt::format("linear: input {} does not fit weight {} (out, in)",
+    throw Error(format_text("linear: input {} does not fit weight {} (out, in)",
                             to_string(x.shape()), to_string(weight.shape())));
   }
   if (!bias.defined()) return;
   check_compatible("linear", x, bias);
   if (bias.shape() != Shape{weight.size(0)}) {
-    throw Error(fmt::format("linear: bias {} does not fit weight {} (out, in)",
+    throw Error(format_text("linear: bias {} does not fit weight {} (out, in)",
                             to_string(bias.shape()), to_string(weight.shape())));
   }
 }

@@ -1,9 +1,8 @@
 #include "attune/core/ops/matmul.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/gemm.h"
 
 namespace attune {
@@ -41,7 +40,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   check_compatible("matmul", a, b);
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
   if (b.size(0) != k) {
-    throw Error(fmt::format("matmul: {} and {} do not share the inner extent", to_string(a.shape()),
+    throw Error(format_text("matmul: {} and {} do not share the inner extent", to_string(a.shape()),
                             to_string(b.shape())));
   }
   Tensor c = visit_floating(a.dtype(), "matmul", [&]<typename T>(T) {

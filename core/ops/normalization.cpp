@@ -1,8 +1,7 @@
 #include "attune/core/ops/normalization.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/convolution.h"
 #include "attune/kernels/batch_norm.h"
 
@@ -28,7 +27,7 @@ ChannelStatistics batch_statistics(const char* op, const Tensor& y, Tensor runni
   const std::int64_t channels = channels_of(y);
   const std::int64_t pixels = pixels_of(y);
   if (pixels < 2) {
-    throw Error(fmt::format("{}: {} has {} value a channel, which has no variance", op, describe(y),
+    throw Error(format_text("{}: {} has {} value a channel, which has no variance", op, describe(y),
                             pixels));
   }
   ChannelStatistics result{Tensor::empty({channels}, y.dtype(), y.device()),
@@ -112,7 +111,7 @@ void check_channel_vectors(const char* op, const Tensor& x, std::int64_t channel
     if (!vector->defined()) continue;
     check_compatible(op, x, *vector);
     if (vector->shape() != Shape{channels}) {
-      throw Error(fmt::format("{}: a channel vector is {}, but there are {} channels", op,
+      throw Error(format_text("{}: a channel vector is {}, but there are {} channels", op,
                               to_string(vector->shape()), channels));
     }
   }

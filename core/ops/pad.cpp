@@ -1,9 +1,8 @@
 #include "attune/core/ops/pad.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 
@@ -25,13 +24,13 @@ struct PadBackward final : Node {
 Tensor pad(const Tensor& x, const std::vector<std::array<std::int64_t, 2>>& padding, double value) {
   check_defined("pad", "input", x);
   if (padding.size() != static_cast<std::size_t>(x.rank())) {
-    throw Error(fmt::format("pad: {} pairs for {}", padding.size(), describe(x)));
+    throw Error(format_text("pad: {} pairs for {}", padding.size(), describe(x)));
   }
   Shape shape;
   for (std::size_t axis = 0; axis < padding.size(); ++axis) {
     const auto [before, after] = padding[axis];
     if (before < 0 || after < 0) {
-      throw Error(fmt::format("pad: negative padding ({}, {}) for axis {} of {}", before, after,
+      throw Error(format_text("pad: negative padding ({}, {}) for axis {} of {}", before, after,
                               axis, describe(x)));
     }
     shape.push_back(x.shape().begin()[axis] + before + after);

@@ -1,9 +1,8 @@
 #include "attune/core/ops/permute.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 
@@ -30,7 +29,7 @@ Tensor permute(const Tensor& x, const std::vector<std::int64_t>& axes) {
   check_defined("permute", "input", x);
   const std::vector<std::size_t> order = axis_indices("permute", x, axes);
   if (order.size() != static_cast<std::size_t>(x.rank())) {
-    throw Error(fmt::format("permute: {} axes for {}", axes.size(), describe(x)));
+    throw Error(format_text("permute: {} axes for {}", axes.size(), describe(x)));
   }
   const Strides own = row_major(x.shape());
   Shape shape;

@@ -1,9 +1,8 @@
 #include "attune/core/ops/pool.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/pool.h"
 
 namespace attune {
@@ -18,12 +17,12 @@ std::int64_t pooled(const char* op, const Tensor& x, std::int64_t size, std::int
                     std::int64_t stride, std::int64_t padding) {
   if (window < 1 || stride < 1 || padding < 0 || 2 * padding > window) {
     throw Error(
-        fmt::format("{}: window {}, stride {}, padding {}: window and stride must be "
+        format_text("{}: window {}, stride {}, padding {}: window and stride must be "
                     "positive, padding at most half the window",
                     op, window, stride, padding));
   }
   if (size + 2 * padding < window) {
-    throw Error(fmt::format("{}: a window of {} with padding {} does not fit into {}", op, window,
+    throw Error(format_text("{}: a window of {} with padding {} does not fit into {}", op, window,
                             padding, describe(x)));
   }
   return (size + 2 * padding - window) / stride + 1;
@@ -41,7 +40,7 @@ Pool2dShape make_shape(const char* op, const Tensor& x, const Pool2dOptions& opt
   shape.p = pooled(op, x, shape.h, shape.r, shape.stride_h, shape.pad_h);
   shape.q = pooled(op, x, shape.w, shape.s, shape.stride_w, shape.pad_w);
   if (shape.r > kMaxWindow || shape.s > kMaxWindow || shape.r * shape.s > kMaxWindow) {
-    throw Error(fmt::format("{}: a window of {} x {} has more than {} pixels", op, shape.r, shape.s,
+    throw Error(format_text("{}: a window of {} x {} has more than {} pixels", op, shape.r, shape.s,
                             kMaxWindow));
   }
   return shape;
@@ -124,7 +123,7 @@ Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& options) {
 Tensor global_avg_pool(const Tensor& x) {
   check_rank("global_avg_pool", "input", x, 4);
   const std::int64_t n = x.size(0), pixels = x.size(1) * x.size(2), c = x.size(3);
-  if (pixels == 0) throw Error(fmt::format("global_avg_pool: no pixels in {}", describe(x)));
+  if (pixels == 0) throw Error(format_text("global_avg_pool: no pixels in {}", describe(x)));
   Tensor y = visit_floating(x.dtype(), "global_avg_pool", [&]<typename T>(T) {
     Tensor result = Tensor::empty({n, c}, x.dtype(), x.device());
     kernels::global_avg_pool_forward(x.device(), result.mutable_data<T>(), x.data<T>(), n, pixels,

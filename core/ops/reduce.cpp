@@ -1,12 +1,11 @@
 #include "attune/core/ops/reduce.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/permute.h"
 #include "attune/core/ops/reshape.h"
@@ -43,7 +42,7 @@ Reduction plan(const char* op, const Tensor& x, const std::vector<std::int64_t>&
     r.kept.push_back(goes ? 1 : size);
     if (!goes || keepdims) r.result.push_back(goes ? 1 : size);
     (goes ? leaving : r.order).push_back(axis);
-    const bool behind = adjacent && leaving.size() > 0 && !goes;
+    const bool behind = adjacent && !leaving.empty() && !goes;
     (goes ? r.middle : behind ? r.inner : r.outer) *= size;
   }
   r.order.insert(r.order.end(), leaving.begin(), leaving.end());
@@ -83,7 +82,7 @@ Tensor scaled_sum(const char* op, const Tensor& x, const Reduction& r, double sc
 
 // Largest elements and (unless null) their positions along the reduced axes.
 Tensor largest(const char* op, const Tensor& x, const Reduction& r, Tensor* positions) {
-  if (r.middle == 0) throw Error(fmt::format("{}: nothing to choose from in {}", op, describe(x)));
+  if (r.middle == 0) throw Error(format_text("{}: nothing to choose from in {}", op, describe(x)));
   if (positions) *positions = Tensor::empty(r.result, DType::int64, x.device());
   return visit_floating(x.dtype(), op, [&]<typename T>(T) {
     Tensor result = Tensor::empty(r.result, x.dtype(), x.device());

@@ -1,9 +1,8 @@
 #include "attune/core/ops/reshape.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 
 namespace attune {
@@ -24,7 +23,7 @@ struct ReshapeBackward final : Node {
 Tensor reshape(const Tensor& x, const Shape& shape) {
   check_defined("reshape", "input", x);
   if (shape.count() != x.count()) {
-    throw Error(fmt::format("reshape: {} cannot become {}", describe(x), to_string(shape)));
+    throw Error(format_text("reshape: {} cannot become {}", describe(x), to_string(shape)));
   }
   Tensor y = x.view(shape);
   record<ReshapeBackward>(y, x);

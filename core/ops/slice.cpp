@@ -1,9 +1,8 @@
 #include "attune/core/ops/slice.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/kernels/elementwise.h"
 
@@ -35,7 +34,7 @@ Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t begin, std::int64_
   const std::int64_t first = begin < 0 ? begin + size : begin;
   const std::int64_t last = end < 0 ? end + size : end;
   if (first < 0 || first > last || last > size) {
-    throw Error(fmt::format("slice: [{}, {}) does not lie within axis {} of {}", begin, end, axis,
+    throw Error(format_text("slice: [{}, {}) does not lie within axis {} of {}", begin, end, axis,
                             describe(x)));
   }
   const Strides strides = row_major(x.shape());

@@ -1,9 +1,8 @@
 #include "attune/core/ops/softmax_cross_entropy.h"
 
-#include <fmt/format.h>
-
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/kernels/softmax_cross_entropy.h"
 
 namespace attune {
@@ -53,19 +52,19 @@ void check_arguments(const Tensor& logits, const Tensor& targets, double label_s
   check_rank(op, "targets", targets, 1);
   if (targets.dtype() != DType::int64 || targets.device() != logits.device() ||
       targets.size(0) != logits.size(0)) {
-    throw Error(fmt::format("{}: targets must be int64 [{}] on {}, but are {}", op, logits.size(0),
+    throw Error(format_text("{}: targets must be int64 [{}] on {}, but are {}", op, logits.size(0),
                             to_string(logits.device()), describe(targets)));
   }
   if (logits.count() == 0)
-    throw Error(fmt::format("{}: logits {} are empty", op, describe(logits)));
+    throw Error(format_text("{}: logits {} are empty", op, describe(logits)));
   if (!(label_smoothing >= 0 && label_smoothing < 1)) {
-    throw Error(fmt::format("{}: label_smoothing must be in [0, 1), not {}", op, label_smoothing));
+    throw Error(format_text("{}: label_smoothing must be in [0, 1), not {}", op, label_smoothing));
   }
   if (targets.device() == Device::meta) return;
   const auto classes = targets.to_vector<std::int64_t>();
   for (std::size_t row = 0; row < classes.size(); ++row) {
     if (classes[row] < 0 || classes[row] >= logits.size(1)) {
-      throw Error(fmt::format("{}: the target of row {} is {}, but there are {} classes", op, row,
+      throw Error(format_text("{}: the target of row {} is {}, but there are {} classes", op, row,
                               classes[row], logits.size(1)));
     }
   }

@@ -1,10 +1,9 @@
 #include "attune/core/ops/strided.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 
 namespace attune {
 
@@ -22,9 +21,9 @@ Strides row_major(const Shape& shape) {
 
 Strides broadcast_strides(const Shape& from, const Shape& to) {
   const Strides own = row_major(from);
-  const int missing = to.rank() - from.rank();
+  const std::int64_t missing = to.rank() - from.rank();
   Strides strides{};
-  for (int axis = 0; axis < from.rank(); ++axis) {
+  for (std::int64_t axis = 0; axis < from.rank(); ++axis) {
     const bool repeated = from[axis] == 1;
     strides[static_cast<std::size_t>(axis + missing)] =
         repeated ? 0 : own[static_cast<std::size_t>(axis)];
@@ -42,13 +41,13 @@ kernels::StridedShape strided_shape(const Shape& shape, const Strides& a, const 
 }
 
 void check_defined(const char* op, const char* argument, const Tensor& tensor) {
-  if (!tensor.defined()) throw Error(fmt::format("{}: {} is undefined", op, argument));
+  if (!tensor.defined()) throw Error(format_text("{}: {} is undefined", op, argument));
 }
 
 std::size_t axis_index(const char* op, const Tensor& x, std::int64_t axis) {
   const std::int64_t index = axis < 0 ? axis + x.rank() : axis;
   if (index < 0 || index >= x.rank()) {
-    throw Error(fmt::format("{}: {} has no axis {}", op, describe(x), axis));
+    throw Error(format_text("{}: {} has no axis {}", op, describe(x), axis));
   }
   return static_cast<std::size_t>(index);
 }
@@ -59,7 +58,7 @@ std::vector<std::size_t> axis_indices(const char* op, const Tensor& x,
   for (const std::int64_t axis : axes) {
     const std::size_t index = axis_index(op, x, axis);
     if (std::find(indices.begin(), indices.end(), index) != indices.end()) {
-      throw Error(fmt::format("{}: axes ({}) name axis {} of {} twice", op, fmt::join(axes, ", "),
+      throw Error(format_text("{}: axes ({}) name axis {} of {} twice", op, join_text(axes, ", "),
                               index, describe(x)));
     }
     indices.push_back(index);

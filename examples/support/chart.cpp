@@ -15,7 +15,7 @@ namespace {
 // The drawing, in units that are pixels on a page wide enough.
 constexpr double kWidth = 720, kHeight = 340;
 constexpr double kLeft = 68, kRight = 16, kTop = 44, kBottom = 52;
-constexpr double kPlotWidth = kWidth - kLeft - kRight, kPlotHeight = kHeight - kTop - kBottom;
+constexpr double kPlotWidth = kWidth - kLeft - kRight;
 
 // Text cannot be measured without a font. This is the mean advance of a sans-serif letter at the
 // chart's 13 px, near enough to space a legend.
@@ -145,8 +145,8 @@ std::string draw_legend(const std::vector<LegendEntry>& entries) {
 }
 
 std::string stroke(const LineSeries& series) {
-  return fmt::format("class=\"line s{}\" stroke-width=\"{}\"{}", series.color % kSeriesColors,
-                     series.width, series.dashed ? " stroke-dasharray=\"5 4\"" : "");
+  return fmt::format(R"(class="line s{}" stroke-width="{}"{})", series.color % kSeriesColors,
+                     series.width, series.dashed ? R"( stroke-dasharray="5 4")" : "");
 }
 
 /// The line, broken where it cannot be shown, and invisible circles that carry the hover texts.

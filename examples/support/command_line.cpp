@@ -4,6 +4,7 @@
 #include <attune/layers/models/resnet.h>
 #include <attune/version.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -47,6 +48,24 @@ const std::map<std::string, Mode>& modes_by_name() {
   static const std::map<std::string, Mode> modes = {
       {"train", Mode::train}, {"eval", Mode::eval}, {"tune", Mode::tune}, {"deploy", Mode::deploy}};
   return modes;
+}
+
+template <typename T>
+void add_training_number(CLI::App& app, const char* name, T& value, Limits limits,
+                         const char* help) {
+  CLI::Option* const option =
+      app.add_option(name, value, help)->capture_default_str()->group("Training");
+  switch (limits) {
+    case Limits::positive:
+      option->check(check_positive);
+      break;
+    case Limits::not_negative:
+      option->check(check_not_negative);
+      break;
+    case Limits::below_one:
+      option->check(CLI::Range(0.0, 0.999));
+      break;
+  }
 }
 
 }  // namespace
@@ -111,6 +130,16 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->group("Output");
 }
 
+void add_number_option(CLI::App& app, const char* name, std::int64_t& value, Limits limits,
+                       const char* help) {
+  add_training_number(app, name, value, limits, help);
+}
+
+void add_number_option(CLI::App& app, const char* name, double& value, Limits limits,
+                       const char* help) {
+  add_training_number(app, name, value, limits, help);
+}
+
 void add_mode_option(CLI::App& app, Mode& mode) {
   app.add_option(
          "--mode", mode,
@@ -149,11 +178,14 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"workers", options.workers}};
 }
 
-int run_program(CLI::App& app, int argc, char** argv, const std::string& examples,
+int run_program(int argc, char** argv, const ProgramHelp& help,
+                const std::function<void(CLI::App&)>& add_options,
                 const std::function<int()>& body) {
+  CLI::App app(help.about);
+  add_options(app);
   app.set_version_flag("--version", fmt::format("attune {}", version));
   app.get_formatter()->column_width(34);
-  app.footer(examples);
+  app.footer(help.examples);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& help_or_version) {
@@ -173,8 +205,8 @@ int run_program(CLI::App& app, int argc, char** argv, const std::string& example
 
 int run_lesson(int argc, char** argv, const std::string& about,
                const std::function<void()>& lesson) {
-  CLI::App app(about);
-  return run_program(app, argc, argv, "", [&lesson] {
+  const auto no_options = [](CLI::App&) {};
+  return run_program(argc, argv, {.about = about, .examples = ""}, no_options, [&lesson] {
     lesson();
     return kExitDone;
   });

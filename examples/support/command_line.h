@@ -11,7 +11,7 @@
 
 #include "support/progress.h"
 
-namespace CLI {
+namespace CLI {  // only command_line.cpp includes CLI11, which takes seconds to compile
 class App;
 }
 
@@ -48,6 +48,15 @@ std::string check_not_negative(const std::string& text);
 /// Adds them to `app`, with help texts, in groups.
 void add_run_options(CLI::App& app, RunOptions& options);
 
+/// Which numbers an option takes.
+enum class Limits { positive, not_negative, below_one /* but not negative */ };
+
+/// Adds an option for a number, in the group "Training".
+void add_number_option(CLI::App& app, const char* name, std::int64_t& value, Limits limits,
+                       const char* help);
+void add_number_option(CLI::App& app, const char* name, double& value, Limits limits,
+                       const char* help);
+
 /// Adds --mode, one of train, eval, tune, deploy.
 void add_mode_option(CLI::App& app, Mode& mode);
 /// Adds --modes, a list of them, each at most once.
@@ -56,9 +65,16 @@ void add_modes_option(CLI::App& app, std::vector<Mode>& modes);
 /// The shared options and the library's version, for a summary.json.
 nlohmann::json settings_json(const RunOptions& options);
 
-/// The whole of a main(): parses, runs `body`, and turns everything that goes wrong into one line
-/// on stderr and an exit code. `examples` ends the help.
-int run_program(CLI::App& app, int argc, char** argv, const std::string& examples,
+/// What --help says before and after the options.
+struct ProgramHelp {
+  std::string about;
+  std::string examples;
+};
+
+/// The whole of a main(): parses the options that `add_options` adds, runs `body`, and turns
+/// everything that goes wrong into one line on stderr and an exit code.
+int run_program(int argc, char** argv, const ProgramHelp& help,
+                const std::function<void(CLI::App&)>& add_options,
                 const std::function<int()>& body);
 
 /// The same for a program without options.

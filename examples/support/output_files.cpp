@@ -2,6 +2,7 @@
 
 #include <attune/core/error.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -84,7 +85,7 @@ void check_writable(const fs::path& path) {
   fs::remove(temporary, ignored);
 }
 
-CsvFile::CsvFile(fs::path path, std::vector<std::string> columns)
+CsvFile::CsvFile(fs::path path, const std::vector<std::string>& columns)
     : path_(std::move(path)), temporary_(temporary_name(path_)), columns_(columns.size()) {
   check_writable(path_);
   errno = 0;

@@ -27,7 +27,7 @@ void check_writable(const std::filesystem::path& path);
 class CsvFile {
  public:
   /// Throws Error at once if the file cannot be created.
-  CsvFile(std::filesystem::path path, std::vector<std::string> columns);
+  CsvFile(std::filesystem::path path, const std::vector<std::string>& columns);
   ~CsvFile();
   CsvFile(const CsvFile&) = delete;
   CsvFile& operator=(const CsvFile&) = delete;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
@@ -35,7 +36,7 @@ bool stderr_takes_bar() {
 }
 
 std::string duration_text(double seconds) {
-  const auto total = static_cast<std::int64_t>(std::max(0.0, seconds) + 0.5);
+  const auto total = static_cast<std::int64_t>(std::llround(std::max(0.0, seconds)));
   const std::int64_t hours = total / 3600, minutes = total / 60 % 60;
   if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, total % 60);
   return fmt::format("{}:{:02}", minutes, total % 60);
@@ -106,7 +107,7 @@ std::string Progress::line() const {
   if (!note_.empty()) text += "  " + note_;
   if (!bar_) return title_ + text;
 
-  const int filled = static_cast<int>(share * kBarWidth + 0.5);
+  const int filled = static_cast<int>(std::lround(share * kBarWidth));
   const std::string full(static_cast<std::size_t>(filled), '=');
   const std::string rest(static_cast<std::size_t>(kBarWidth - filled), '.');
   // A line longer than the terminal would wrap, and the next one not overwrite all of it.

@@ -63,6 +63,7 @@ std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
   const double step = ticks.size() > 1 ? ticks[1] - ticks[0] : 1;
   const int digits = std::clamp(static_cast<int>(-std::floor(std::log10(step) + kTickSlack)), 0, 9);
   std::vector<std::string> labels;
+  labels.reserve(ticks.size());
   for (const double tick : ticks) labels.push_back(with_thousands(tick, digits));
   return labels;
 }
@@ -77,7 +78,7 @@ std::string power_of_ten(int exponent) {
 
 std::string scientific(double value) {
   if (value == 0) return "0";
-  const std::string text = fmt::format("{:.1e}", value);  // such as "4.2e-06"
+  std::string text = fmt::format("{:.1e}", value);  // such as "4.2e-06"
   const std::size_t e = text.find('e');
   if (e == std::string::npos) return text;
   return fmt::format("{} × {}", text.substr(0, e), power_of_ten(std::stoi(text.substr(e + 1))));

@@ -43,7 +43,7 @@ void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSet
 template <typename T>
 void adam_step(T* w, T* m, T* v, const T* grad, std::int64_t count, const AdamSettings& settings) {
   // Whatever does not depend on the element is found once, in double.
-  const double step = static_cast<double>(settings.step);
+  const auto step = static_cast<double>(settings.step);
   const double decay = settings.lr * settings.weight_decay;
   const T shrink = settings.decoupled ? static_cast<T>(1 - decay) : T(1);
   const T weight_decay = settings.decoupled ? T(0) : static_cast<T>(settings.weight_decay);

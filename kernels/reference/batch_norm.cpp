@@ -25,7 +25,8 @@ void batch_norm_statistics(T* mean, T* var, const T* y, std::int64_t pixels,
 template <typename T>
 void batch_norm_update_running(T* running_mean, T* running_var, const T* mean, const T* var,
                                std::int64_t pixels, std::int64_t channels, T momentum) {
-  const double n = static_cast<double>(pixels), weight = double{momentum};
+  const auto n = static_cast<double>(pixels);
+  const double weight = momentum;
   for (std::int64_t c = 0; c < channels; ++c) {
     const double unbiased = double{var[c]} * n / (n - 1);
     running_mean[c] =

@@ -7,7 +7,7 @@ namespace attune::kernels::reference {
 template <typename T>
 void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSettings& settings) {
   for (std::int64_t i = 0; i < count; ++i) {
-    const double weight = double{w[i]};
+    const double weight = w[i];
     const double g = double{grad[i]} + settings.weight_decay * weight;
     double v = g;
     if (velocity && !settings.first_step) {
@@ -22,9 +22,9 @@ void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSet
 template <typename T>
 void adam_step(T* w, T* m, T* v, const T* grad, std::int64_t count, const AdamSettings& settings) {
   const double lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2;
-  const double t = static_cast<double>(settings.step);
+  const auto t = static_cast<double>(settings.step);
   for (std::int64_t i = 0; i < count; ++i) {
-    double weight = double{w[i]}, g = double{grad[i]};
+    double weight = w[i], g = grad[i];
     if (settings.decoupled) {
       weight -= lr * settings.weight_decay * weight;
     } else {

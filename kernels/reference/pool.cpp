@@ -49,7 +49,7 @@ void max_pool2d_backward(T* dx, const T* dy, const std::uint8_t* argmax, const P
 
 template <typename T>
 void avg_pool2d_forward(T* y, const T* x, const Pool2dShape& shape) {
-  const double area = static_cast<double>(shape.r * shape.s);
+  const auto area = static_cast<double>(shape.r * shape.s);
   std::int64_t window = -1;
   double sum = 0;
   for_each_tap(shape, [&](std::int64_t, std::int64_t x_index, std::int64_t y_index) {

@@ -31,7 +31,7 @@ void softmax_cross_entropy_forward(T* loss, T* log_sum_exp, const T* logits,
   double total = 0;
   for (std::int64_t i = 0; i < rows; ++i) {
     const T* row = logits + i * classes;
-    const double largest = double{*std::max_element(row, row + classes)};
+    const double largest = *std::max_element(row, row + classes);
     const double above = log_sum_exp_above(row, classes, largest);
     log_sum_exp[i] = static_cast<T>(largest + above);
     for (std::int64_t k = 0; k < classes; ++k) {
@@ -51,7 +51,7 @@ void softmax_cross_entropy_backward(T* dlogits, const T* dloss, const T* logits,
   const double scale = double{dloss[0]} / static_cast<double>(rows);
   for (std::int64_t i = 0; i < rows; ++i) {
     const T* row = logits + i * classes;
-    const double largest = double{*std::max_element(row, row + classes)};
+    const double largest = *std::max_element(row, row + classes);
     const double above = log_sum_exp_above(row, classes, largest);
     for (std::int64_t k = 0; k < classes; ++k) {
       const double probability = std::exp(double{row[k]} - largest - above);

@@ -1,11 +1,9 @@
 #include "attune/layers/models/resnet.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "attune/core/error.h"
+#include "attune/core/format_text.h"
 #include "attune/core/ops/pad.h"
 #include "attune/core/ops/pool.h"
 #include "attune/core/ops/unary.h"
@@ -117,9 +115,9 @@ void check(const ResNetOptions& o) {
   const bool depths_good = !o.depths.empty() && std::all_of(o.depths.begin(), o.depths.end(),
                                                             [](auto depth) { return depth > 0; });
   if (!depths_good || o.width < 1 || o.in_channels < 1 || o.classes < 1) {
-    throw Error(fmt::format(
+    throw Error(format_text(
         "ResNet: stages of [{}] blocks, width {}, {} input channels, {} classes: all must be > 0",
-        fmt::join(o.depths, ", "), o.width, o.in_channels, o.classes));
+        join_text(o.depths, ", "), o.width, o.in_channels, o.classes));
   }
 }
 
@@ -153,7 +151,7 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator) : options_(op
       }
       channels = block.out_channels;
     }
-    stages_.push_back(register_module(fmt::format("layer{}", i + 1), stage));
+    stages_.push_back(register_module(format_text("layer{}", i + 1), stage));
     width *= 2;
   }
   fc_ = register_module(
@@ -235,7 +233,7 @@ ResNetOptions resnet_options(const std::string& name, const ResNetVariant& varia
                                     [&](const Named& candidate) { return candidate.name == name; });
   if (network == networks.end()) {
     throw Error(
-        fmt::format("resnet: '{}' is not one of {}", name, fmt::join(resnet_names(), ", ")));
+        format_text("resnet: '{}' is not one of {}", name, join_text(resnet_names(), ", ")));
   }
   const bool of_cifar = network->depths.size() == 3;
   const ResNetStem stem =

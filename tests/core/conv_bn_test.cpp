@@ -285,7 +285,7 @@ TEST_CASE("conv_bn keeps exactly what its gradients need", "[conv_bn][memory]") 
     tensor.storage().set_purpose(MemoryPurpose::parameter);
     return tensor;
   };
-  enum Frozen { none, weight, gamma, weight_and_gamma, all, all_but_beta };
+  enum class Frozen { none, weight, gamma, weight_and_gamma, all, all_but_beta };
   const auto saved = [&](auto mode, Frozen frozen, bool input_needs_gradient) {
     ConvBNTensors t{.x = random_normal({n, h, w, in}, 0, 1, generator),
                     .weight = parameter({out, 3, 3, in}),
@@ -293,39 +293,41 @@ TEST_CASE("conv_bn keeps exactly what its gradients need", "[conv_bn][memory]") 
                     .beta = parameter({out}),
                     .running_mean = parameter({out}),
                     .running_var = parameter({out})};
-    const bool freeze_weight = frozen == weight || frozen == weight_and_gamma || frozen >= all;
-    const bool freeze_gamma = frozen == gamma || frozen == weight_and_gamma || frozen >= all;
+    const bool freeze_weight =
+        frozen == Frozen::weight || frozen == Frozen::weight_and_gamma || frozen >= Frozen::all;
+    const bool freeze_gamma =
+        frozen == Frozen::gamma || frozen == Frozen::weight_and_gamma || frozen >= Frozen::all;
     t.weight.set_requires_grad(!freeze_weight);
     t.gamma.set_requires_grad(!freeze_gamma);
-    t.beta.set_requires_grad(frozen != all);
+    t.beta.set_requires_grad(frozen != Frozen::all);
     t.x.set_requires_grad(input_needs_gradient);
     return saved_bytes(mode(t, ConvBNSettings{.convolution = {.conv = {.padding = {1, 1}}}}));
   };
 
   SECTION("Tune keeps x if weight or gamma needs a gradient, and nothing else") {
     for (const bool input : {true, false}) {
-      CHECK(saved(conv_bn_tune, none, input) == x_bytes);
-      CHECK(saved(conv_bn_tune, weight, input) == x_bytes);
-      CHECK(saved(conv_bn_tune, gamma, input) == x_bytes);
-      CHECK(saved(conv_bn_tune, weight_and_gamma, input) == 0);
+      CHECK(saved(conv_bn_tune, Frozen::none, input) == x_bytes);
+      CHECK(saved(conv_bn_tune, Frozen::weight, input) == x_bytes);
+      CHECK(saved(conv_bn_tune, Frozen::gamma, input) == x_bytes);
+      CHECK(saved(conv_bn_tune, Frozen::weight_and_gamma, input) == 0);
     }
-    CHECK(saved(conv_bn_tune, all, true) == 0);
+    CHECK(saved(conv_bn_tune, Frozen::all, true) == 0);
   }
   SECTION("Eval keeps x if weight does, y if gamma does") {
     for (const bool input : {true, false}) {
-      CHECK(saved(conv_bn_eval, none, input) == x_bytes + y_bytes);
-      CHECK(saved(conv_bn_eval, weight, input) == y_bytes);
-      CHECK(saved(conv_bn_eval, gamma, input) == x_bytes);
-      CHECK(saved(conv_bn_eval, weight_and_gamma, input) == 0);
+      CHECK(saved(conv_bn_eval, Frozen::none, input) == x_bytes + y_bytes);
+      CHECK(saved(conv_bn_eval, Frozen::weight, input) == y_bytes);
+      CHECK(saved(conv_bn_eval, Frozen::gamma, input) == x_bytes);
+      CHECK(saved(conv_bn_eval, Frozen::weight_and_gamma, input) == 0);
     }
-    CHECK(saved(conv_bn_eval, all, true) == 0);
+    CHECK(saved(conv_bn_eval, Frozen::all, true) == 0);
   }
   SECTION("Train keeps y whenever x, weight or gamma needs a gradient") {
-    CHECK(saved(conv_bn_train, none, true) == x_bytes + y_bytes + statistics_bytes);
-    CHECK(saved(conv_bn_train, weight, false) == y_bytes + statistics_bytes);
-    CHECK(saved(conv_bn_train, gamma, false) == x_bytes + y_bytes + statistics_bytes);
-    CHECK(saved(conv_bn_train, weight_and_gamma, true) == y_bytes + statistics_bytes);
-    CHECK(saved(conv_bn_train, all, true) == y_bytes + statistics_bytes);
+    CHECK(saved(conv_bn_train, Frozen::none, true) == x_bytes + y_bytes + statistics_bytes);
+    CHECK(saved(conv_bn_train, Frozen::weight, false) == y_bytes + statistics_bytes);
+    CHECK(saved(conv_bn_train, Frozen::gamma, false) == x_bytes + y_bytes + statistics_bytes);
+    CHECK(saved(conv_bn_train, Frozen::weight_and_gamma, true) == y_bytes + statistics_bytes);
+    CHECK(saved(conv_bn_train, Frozen::all, true) == y_bytes + statistics_bytes);
   }
 }
 

@@ -31,7 +31,7 @@ Tensor network(const Tensor& x, const std::vector<Tensor>& p, const Tensor& labe
   const Tensor scale = sqrt(pow(pooled, 2) + 1.0) / log(exp(pooled) + 2.0);
   Tensor logits = linear(flatten(pooled * scale), p[3], p[4]);
   logits = matmul(logits, transpose(p[5])) - mean(logits, {1}, true) * max(logits, {0, 1});
-  const Tensor loss = softmax_cross_entropy(logits, labels, 0.1) + mean(p[4]);
+  Tensor loss = softmax_cross_entropy(logits, labels, 0.1) + mean(p[4]);
   argmax(logits, 1);
   greater(logits, logits);
   return loss;

@@ -120,8 +120,9 @@ TEST_CASE("Every shape lies within the unit circle and has the area it should") 
     std::int64_t inside = 0;
     double furthest = 0;
     for (int i = 0; i < kSteps * kSteps; ++i) {
-      const double x = kReach * (2 * (i % kSteps + 0.5) / kSteps - 1);
-      const double y = kReach * (2 * (i / kSteps + 0.5) / kSteps - 1);
+      const int column = i % kSteps, row = i / kSteps;
+      const double x = kReach * (2 * (column + 0.5) / kSteps - 1);
+      const double y = kReach * (2 * (row + 0.5) / kSteps - 1);
       const Point p{static_cast<float>(x), static_cast<float>(y)};
       if (attune::shape_distance(shape, p, 1) >= 0) continue;
       ++inside;

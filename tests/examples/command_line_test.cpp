@@ -1,6 +1,5 @@
 #include "support/command_line.h"
 
-#include <CLI/CLI.hpp>
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -29,10 +28,10 @@ Outcome run(
   std::ostringstream out, err;
   std::streambuf* const cout = std::cout.rdbuf(out.rdbuf());
   std::streambuf* const cerr = std::cerr.rdbuf(err.rdbuf());
-  CLI::App app("A program");
-  add_run_options(app, options);
-  const int exit_code =
-      run_program(app, static_cast<int>(argv.size()), argv.data(), "Examples:\n  program", body);
+  const int exit_code = run_program(
+      static_cast<int>(argv.size()), argv.data(),
+      {.about = "A program", .examples = "Examples:\n  program"},
+      [&](CLI::App& app) { add_run_options(app, options); }, body);
   std::cout.rdbuf(cout);
   std::cerr.rdbuf(cerr);
   return {exit_code, out.str(), err.str()};

@@ -1,6 +1,6 @@
 // Runs the example programs as people do, on very little data.
 
-#include <signal.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): kill() is not in <csignal>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -185,7 +185,7 @@ TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
   CHECK(content(directory / "stderr").rfind("interrupted", 0) == 0);
   const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));
   CHECK(json["interrupted"] == true);
-  CHECK(json["modes"]["tune"]["loss"].size() >= 1);
+  CHECK(!json["modes"]["tune"]["loss"].empty());
   CHECK(json["modes"]["tune"]["accuracy_after"].is_null());
   CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
 }

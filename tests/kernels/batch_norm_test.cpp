@@ -151,7 +151,7 @@ TEST_CASE("reference batch-norm statistics are those of 0, 1, ..., n - 1 in ever
     }
   reference::batch_norm_statistics(mean.data(), var.data(), y.data(), kPixels, kChannels);
   for (std::size_t c = 0; c < kChannels; ++c) {
-    const double factor = static_cast<double>(c + 1);
+    const auto factor = static_cast<double>(c + 1);
     CHECK(std::abs(mean[c] - factor * 50) <= 1e-12);
     CHECK(std::abs(var[c] - factor * factor * (101. * 101. - 1) / 12) <= 1e-9);
   }
@@ -198,7 +198,7 @@ TEST_CASE("batch-norm statistics of a sample shifted as it goes are right") {
 TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN") {
   const auto statistics = [](const std::vector<float>& y) {
     std::vector<float> result(2);
-    batch_norm_statistics(Device::cpu, &result[0], &result[1], y.data(),
+    batch_norm_statistics(Device::cpu, result.data(), result.data() + 1, y.data(),
                           static_cast<std::int64_t>(y.size()), 1);
     return result;
   };
@@ -208,7 +208,7 @@ TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN"
   y[0] = 1e6F;
   std::vector<double> expected(2);
   const std::vector<double> exact(y.begin(), y.end());
-  reference::batch_norm_statistics(&expected[0], &expected[1], exact.data(), 5000, 1);
+  reference::batch_norm_statistics(expected.data(), expected.data() + 1, exact.data(), 5000, 1);
   const std::vector<float> actual = statistics(y);
   CHECK(std::abs(static_cast<double>(actual[0]) / expected[0] - 1) <= 1e-7);
   CHECK(std::abs(static_cast<double>(actual[1]) / expected[1] - 1) <= 1e-7);

@@ -10,8 +10,10 @@
 #include "tests/test_util.h"
 
 // An allocation that is too large must fail here as it does without a sanitizer.
+// NOLINTBEGIN(bugprone-reserved-identifier): the sanitizers look for these names
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace attune {
 namespace {

@@ -42,8 +42,8 @@ template <typename T>
 struct State {
   explicit State(std::int64_t count)
       : w(random_vector<T>(count, 1)), m(w.size(), T(0)), v(w.size(), T(0)) {
-    for (int step = 0; step < kSteps; ++step) {
-      gradients.push_back(random_vector<T>(count, static_cast<std::uint64_t>(10 + step)));
+    for (std::uint64_t step = 0; step < kSteps; ++step) {
+      gradients.push_back(random_vector<T>(count, 10 + step));
     }
   }
   std::int64_t count() const { return static_cast<std::int64_t>(w.size()); }

@@ -20,8 +20,6 @@ constexpr std::array<Mode, 4> kModes{Mode::train, Mode::eval, Mode::tune, Mode::
 struct Memory {
   std::int64_t saved = 0;
   std::int64_t peak = 0;  // of a forward and backward pass, above what was there before
-
-  friend bool operator==(const Memory&, const Memory&) = default;
 };
 
 Memory measure(const std::string& name, Mode mode, std::int64_t batch, std::int64_t size,

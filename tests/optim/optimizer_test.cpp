@@ -75,6 +75,7 @@ TEST_CASE("An optimizer refuses bad parameters and settings") {
                  "Adam: there are no parameters"));
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = -1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = std::numeric_limits<double>::quiet_NaN()}), Error);
+  REQUIRE_THROWS_AS(Sgd({w}, {.momentum = 0.9}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .momentum = 1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .dampening = -0.1}), Error);
   REQUIRE_THROWS_AS(Sgd({w}, {.lr = 0.1, .weight_decay = -1}), Error);
@@ -270,7 +271,7 @@ TEST_CASE("A state that does not fit is refused as a whole") {
         if (change(name, tensor)) changed.emplace_back(name, tensor);
       }
       changed.insert(changed.end(), more.begin(), more.end());
-      const std::string message = error_of([&] { optimizer->load_state(changed); });
+      std::string message = error_of([&] { optimizer->load_state(changed); });
       const OptimizerState after = optimizer->state();
       REQUIRE(after.size() == before.size());
       for (std::size_t i = 0; i < after.size(); ++i) {
