@@ -4,6 +4,7 @@
 
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/pack.h"
+#include "attune/kernels/cpu/simd/winograd_filter.h"
 #include "attune/kernels/cpu/simd/winograd_transform.h"
 #include "attune/kernels/memory.h"
 
@@ -17,7 +18,6 @@ namespace attune::kernels::cpu::ATTUNE_ISA {
 namespace {
 
 constexpr std::int64_t kMaxWorkers = 16;  // scratch is sized by the shape alone
-constexpr int kBlock = 16;                // channels that the micro-kernel takes as one run
 
 // Added to the distance between frequencies, else a multiple of 4 KB: all 36 that a transform
 // writes one after the other would fall into the same few sets of the L1 cache.
@@ -212,106 +212,6 @@ void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const Ge
                        g.out_height - at.row, g.out_width - at.column);
   }
 }
-
-// ---- the filter: [frequency][block of outputs][channel][output in block] ----
-
-/// Tells how a 3x3 filter [K, 3, 3, C] is read: with outputs and inputs in their places (forward),
-/// or exchanged and turned by 180 degrees (backward-input).
-struct FilterView {
-  std::int64_t outputs = 0, inputs = 0;
-  std::int64_t output_stride = 0, input_stride = 0, tap_stride = 0;
-  bool turned = false;
-
-  std::int64_t tap(std::int64_t t) const { return (turned ? 8 - t : t) * tap_stride; }
-};
-
-/// Calls visit(filter offset, buffer offset) for outputs [k, k + live) of inputs [c, c + kBlock),
-/// the buffer being [tap][input][width].
-template <typename Visit>
-ATTUNE_INLINE void for_each_filter_element(const FilterView& view, std::int64_t k,
-                                           std::int64_t live, std::int64_t width, std::int64_t c,
-                                           const Visit& visit) {
-  for (std::int64_t o = 0; o < live; ++o) {
-    for (std::int64_t t = 0; t < 9; ++t) {
-      for (std::int64_t i = 0; i < kBlock; ++i) {
-        visit((k + o) * view.output_stride + view.tap(t) + (c + i) * view.input_stride,
-              (t * kBlock + i) * width + o);
-      }
-    }
-  }
-}
-
-/// u = G g G^T for all pairs of input and output.
-template <int kVectors, typename T>
-void transform_filters(T* u, const T* w, const FilterView& view) {
-  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  const std::int64_t blocks = ceil_div(view.outputs, kWidth);
-  const std::int64_t channel_blocks = view.inputs / kBlock;
-  parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
-    const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    alignas(kVectorBytes) T taps[9 * kBlock * kWidth] = {};
-    for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,
-                            c, [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
-    for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
-      Vector<T> half[kPatch][3];
-      unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
-        Vector<T> g[3], column[kPatch];
-        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
-          g[i] = load(taps + (i * 3 + j) * kBlock * kWidth + lane);
-        });
-        transform_filter(column, g);
-        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
-      });
-      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-        Vector<T> transformed[kPatch];
-        transform_filter(transformed, half[i]);
-        unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-          store(u + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane,
-                transformed[j]);
-        });
-      });
-    }
-  });
-}
-
-/// dw (+)= G^T (sum of the slices' du) G, `slice_size` elements between slices.
-template <int kVectors, typename T>
-void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_t slice_size,
-                            const FilterView& view, bool accumulate) {
-  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  const std::int64_t blocks = ceil_div(view.outputs, kWidth);
-  const std::int64_t channel_blocks = view.inputs / kBlock;
-  parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
-    const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
-    for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
-      Vector<T> half[3][kPatch];
-      unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-        Vector<T> u[kPatch], column[3];
-        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-          const T* from = du + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane;
-          u[i] = load(from);
-          for (std::int64_t slice = 1; slice < slices; ++slice) {
-            u[i] += load(from + slice * slice_size);
-          }
-        });
-        transform_filter_gradient(column, u);
-        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
-      });
-      unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
-        Vector<T> row[3];
-        transform_filter_gradient(row, half[i]);
-        unroll<3>([&](auto j) { store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]); });
-      });
-    }
-    for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,
-                            c, [&](std::int64_t to, std::int64_t from) {
-                              dw[to] = accumulate ? dw[to] + taps[from] : taps[from];
-                            });
-  });
-}
-
-// ---- the passes ----
 
 /// Fetches the cache lines that a block of tiles will be written to, a few at each frequency: the
 /// stores would otherwise wait for them all at once, while the multiplications leave the memory
