@@ -133,25 +133,33 @@ ATTUNE_INLINE void store_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOu
   }
 }
 
+/// Tiles of kPixels outputs, from pixel `first` on until fewer than that are left in a row of
+/// `pixels`; returns the first pixel that is left. A function for each size: compilers take very
+/// long over one that has them all.
+template <int kStride, int kPixels, int kVectors, typename T>
+[[gnu::noinline]] std::int64_t multiply_tiles(const T* x, const T* filter, const Run* runs,
+                                              std::int64_t run_count, const TileOutput<T>& out,
+                                              std::int64_t first, std::int64_t pixels) {
+  for (; first + kPixels <= pixels; first += kPixels) {
+    Vector<T> sum[kPixels][kVectors];
+    clear(sum);
+    multiply_tile<kStride>(sum, x + first * kStride, filter, runs, run_count);
+    store_tile(sum, out, first * out.pixel_stride);
+  }
+  return first;
+}
+
 /// A row of `pixels` neighbouring outputs, in tiles as large as the registers allow and the row
 /// divides into. What a pixel gets does not depend on the tile it falls into.
 template <int kStride, int kVectors, typename T>
 void multiply_row(const T* x, const T* filter, const Run* runs, std::int64_t run_count,
                   const TileOutput<T>& out, std::int64_t pixels) {
-  std::int64_t at = 0;
-  const auto tile = [&]<int kPixels>(std::integral_constant<int, kPixels>) ATTUNE_INLINE_LAMBDA {
-    Vector<T> sum[kPixels][kVectors];
-    clear(sum);
-    multiply_tile<kStride>(sum, x, filter, runs, run_count);
-    store_tile(sum, out, at);
-    x += kPixels * kStride;
-    at += kPixels * out.pixel_stride;
-    pixels -= kPixels;
+  std::int64_t done = 0;
+  const auto tiles_of = [&]<int kPixels>(std::integral_constant<int, kPixels>) {
+    if (pixels - done < kPixels) return;
+    done =
+        multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, done, pixels);
   };
-  const auto tiles_of = [&]<int kPixels>(std::integral_constant<int, kPixels> size)
-                            ATTUNE_INLINE_LAMBDA {
-                              while (pixels >= kPixels) tile(size);
-                            };
   if constexpr (kVectors == 1) {
     if constexpr (kVectorRegisters == 32) tiles_of(std::integral_constant<int, 16>{});
     tiles_of(std::integral_constant<int, 8>{});
@@ -170,9 +178,9 @@ void multiply_row(const T* x, const T* filter, const Run* runs, std::int64_t run
 /// dw[i][v] += sum over rows and columns of x[row][column * kStride + i] * dy[row][column][v], or =
 /// if dw holds nothing yet
 template <int kStride, int kInputs, int kVectors, typename T>
-ATTUNE_INLINE void multiply_weight_tile(T* dw, const T* x, std::int64_t x_row, const T* dy,
-                                        std::int64_t dy_row, std::int64_t dy_pixel,
-                                        std::int64_t rows, std::int64_t columns, bool fresh) {
+[[gnu::noinline]] void multiply_weight_tile(T* dw, const T* x, std::int64_t x_row, const T* dy,
+                                            std::int64_t dy_row, std::int64_t dy_pixel,
+                                            std::int64_t rows, std::int64_t columns, bool fresh) {
   constexpr int kWidth = kVectors * kLanes<T>;
   Vector<T> sum[kInputs][kVectors];
   clear(sum);
