@@ -55,7 +55,7 @@ std::string with_thousands(double value, int digits) {
   const bool negative = value < 0 && text.find_first_not_of("0.") != std::string::npos;
   const std::size_t point = std::min(text.find('.'), text.size());
   for (std::size_t i = point; i > 3; i -= 3) text.insert(i - 3, ",");
-  return negative ? "\u2212" + text : text;
+  return fmt::format("{}{}", negative ? "\u2212" : "", text);
 }
 
 std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
