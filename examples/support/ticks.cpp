@@ -54,7 +54,7 @@ std::string with_thousands(double value, int digits) {
   std::string text = fmt::format("{:.{}f}", std::abs(value), digits);
   const bool negative = value < 0 && text.find_first_not_of("0.") != std::string::npos;
   const std::size_t point = std::min(text.find('.'), text.size());
-  for (std::size_t i = point; i > 3; i -= 3) text.insert(i - 3, ",");
+  for (std::size_t i = point; i > 3; i -= 3) text.insert(i - 3, 1, ',');
   return fmt::format("{}{}", negative ? "\u2212" : "", text);
 }
 
