@@ -53,8 +53,9 @@ void train(Module& net, const DataLoader& batches, double rate, const LrSchedule
 
 }  // namespace
 
-// Chance is 10 %. Measured: 49 % on the source; on the target 28 % before and 46 % after. Seeds and
-// rounding move each by a few points.
+// Chance is 10 %. Measured with SSE, AVX2 and AVX-512: 50 % to 51 % on the source; on the target 14
+// % to 18 % before and 40 % to 42 % after. How well the source's classifier does on the target
+// depends on rounding (28 % to 47 %), so the second half begins with a new one.
 TEST_CASE("a small network learns generated shapes, and their other domain in Tune") {
   Generator generator{1, 0};
   ResNet net({.depths = {2, 2, 2}, .width = 8, .stem = ResNetStem::cifar, .classes = 10},
@@ -63,15 +64,15 @@ TEST_CASE("a small network learns generated shapes, and their other domain in Tu
   train(net, source, 0.1, OneCycleLr(source.batches()));
   net.set_mode(Mode::tune);
   const double source_accuracy = test_accuracy(net, Domain::source);
-  const double before = test_accuracy(net, Domain::target);
 
+  net.replace_head(10, generator);
+  const double before = test_accuracy(net, Domain::target);
   const DataLoader target = training_batches(Domain::target, 1024);
-  train(net, target, 0.002, CosineLr(target.batches()));
+  train(net, target, 0.03, CosineLr(target.batches()));
   const double after = test_accuracy(net, Domain::target);
 
   INFO("source " << source_accuracy << ", target " << before << ", then " << after);
   CHECK(source_accuracy >= 0.4);
-  CHECK(before <= source_accuracy - 0.08);
-  CHECK(after >= 0.36);
-  CHECK(after >= before + 0.1);
+  CHECK(before <= 0.25);
+  CHECK(after >= 0.32);
 }
