@@ -104,7 +104,7 @@ void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
 template <typename T>
 void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
                           bool accumulate) {
-  constexpr std::int64_t kMinRows = 256, kMaxWorkers = 16;
+  constexpr std::int64_t kMinRows = 256;
   const std::int64_t slices = std::clamp<std::int64_t>(pixels / kMinRows, 1, kMaxWorkers);
   const Workspace<double> partials(slices * channels);
 

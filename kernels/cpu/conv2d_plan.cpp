@@ -12,7 +12,6 @@
 namespace attune::kernels::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 16;        // channels: a cache line of floats
 constexpr std::int64_t kChunkSteps = 256;  // of two AVX-512 vectors: 32 KB of filter
 constexpr std::int64_t kBandBytes = 160 << 10;
 constexpr std::int64_t kBandPixels = 64;    // fewer are not worth reading the filter for
@@ -26,7 +25,7 @@ struct TapPosition {
 
 void split_channels(Conv2dPlan& plan) {
   // Three channels are packed without gaps, so that the taps of a filter row are a single run.
-  plan.block = plan.channels == 3 ? 3 : static_cast<int>(kBlock);
+  plan.block = plan.channels == 3 ? 3 : kBlock;
   plan.blocks = ceil_div(plan.channels, plan.block);
 }
 
@@ -123,7 +122,7 @@ std::vector<ReachingTap> reaching_taps(std::int64_t remainder, std::int64_t taps
   return reaching;
 }
 
-/// Smallest and largest distance over all remainders; {0, 0} if there is none.
+/// Smallest and largest distance over all remainders. Each tap reaches some output.
 std::array<std::int64_t, 2> distances(std::int64_t taps, std::int64_t stride, std::int64_t pad,
                                       std::int64_t dilation) {
   std::int64_t low = std::numeric_limits<std::int64_t>::max();

@@ -21,6 +21,12 @@
 // tap reads for neighbouring outputs is then neighbouring columns, for any stride.
 namespace attune::kernels::cpu {
 
+/// Channels in a block: a cache line of floats.
+inline constexpr int kBlock = 16;
+
+/// What the slices of a filter's gradient may take in all, besides the first.
+inline constexpr std::int64_t kMaxPartialBytes = 32 << 20;
+
 /// `length` neighbouring elements of a packed source, from `offset` on, as seen from the output
 /// pixel: the inputs of one tap, or of several if they lie side by side.
 struct Run {

@@ -12,6 +12,10 @@
 // bit-identical for any number of threads.
 namespace attune::kernels::cpu {
 
+/// The most threads that a kernel with scratch for each of them uses: scratch is sized by the shape
+/// alone, like all else.
+inline constexpr std::int64_t kMaxWorkers = 16;
+
 /// A half-open interval of indices.
 struct Range {
   std::int64_t first = 0, last = 0;
@@ -41,9 +45,9 @@ void parallel_for_workers(std::int64_t count, std::int64_t workers, const Body& 
     for (std::int64_t i = 0; i < count; ++i) body(i, std::int64_t{0});
     return;
   }
-  // Neighbouring i share cache lines and pages, so they go to a thread in runs: eight each, that
-  // one thread's delay does not keep all waiting.
-  const std::int64_t run = std::max<std::int64_t>(1, count / (8 * threads));
+  // Neighbouring i share cache lines and pages, so they go to a thread in runs; short ones, that
+  // one thread's delay does not keep the others waiting for long.
+  const std::int64_t run = std::max<std::int64_t>(1, count / (32 * threads));
 #pragma omp parallel for num_threads(threads) schedule(dynamic, run)
   for (std::int64_t i = 0; i < count; ++i) {
     body(i, static_cast<std::int64_t>(omp_get_thread_num()));

@@ -11,8 +11,6 @@
 namespace attune::kernels::cpu::ATTUNE_ISA {
 namespace {
 
-constexpr std::int64_t kMaxWorkers = 16;  // scratch is sized by the shape alone
-constexpr int kBlock = 16;                // channels, and elements between packed columns
 constexpr int kTilePixels = 8;
 
 /// The geometry without its groups.

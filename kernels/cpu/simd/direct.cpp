@@ -10,8 +10,6 @@
 namespace attune::kernels::cpu::ATTUNE_ISA {
 namespace {
 
-constexpr std::int64_t kMaxWorkers = 16;  // scratch is sized by the shape alone
-
 /// Calls body<kStride, kVectors>() for the distance between packed columns and the vectors of
 /// output channels in a tile.
 template <typename T, typename Body>
@@ -149,7 +147,7 @@ struct WeightPartition {
   std::int64_t slices = 1, parts = 1;
 };
 WeightPartition partition(const Conv2dPlan& plan, std::int64_t filter_bytes, std::int64_t blocks) {
-  constexpr std::int64_t kSlicePixels = 512, kMaxPartialBytes = 32 << 20;
+  constexpr std::int64_t kSlicePixels = 512;
   const std::int64_t pixels = plan.images * plan.out_height * plan.out_width;
   const std::int64_t affordable = 1 + kMaxPartialBytes / filter_bytes;
   WeightPartition cut;

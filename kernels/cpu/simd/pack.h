@@ -11,7 +11,6 @@ namespace attune::kernels::cpu::ATTUNE_ISA {
 template <typename T>
 void copy_pixels(T* to, std::int64_t to_stride, const T* from, std::int64_t from_stride,
                  std::int64_t channels, std::int64_t count) {
-  constexpr int kBlock = 16;
   if (to_stride == channels && from_stride == channels) {
     std::memcpy(to, from, static_cast<std::size_t>(count * channels) * sizeof(T));
   } else if (channels == kBlock) {

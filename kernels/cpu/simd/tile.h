@@ -9,9 +9,6 @@
 // and multiply-add until it is complete.
 namespace attune::kernels::cpu::ATTUNE_ISA {
 
-/// Most vectors of output channels in a tile. Two make each broadcast input serve twice.
-inline constexpr int kMaxVectors = 2;
-
 /// Zeroes a tile; `= {}` would do so in memory.
 template <typename V, int kRows, int kColumns>
 ATTUNE_INLINE void clear(V (&tile)[kRows][kColumns]) {
@@ -20,20 +17,37 @@ ATTUNE_INLINE void clear(V (&tile)[kRows][kColumns]) {
   });
 }
 
-/// sum[p][v] += x[p * kStride + offset of the step] * filter[step][v], over all steps of all runs.
+/// sum[p][v] += x[p * kStride] * filter[v]: one step, which is one input channel of one tap.
+template <int kStride, int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void multiply_step(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter) {
+  Vector<T> w[kVectors];
+  unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { w[v] = load(filter + v * kLanes<T>); });
+  unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
+    unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[p][v] += x[p * kStride] * w[v]; });
+  });
+}
+
+/// `count` steps. Four at a time, or else the loop itself would take an eighth of the time.
+template <int kStride, int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void multiply_steps(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter,
+                                  std::int64_t count) {
+  constexpr int kWidth = kVectors * kLanes<T>;
+  const T* const end = x + count;
+  for (; end - x >= 4; x += 4, filter += 4 * kWidth) {
+    unroll<4>([&](auto step) ATTUNE_INLINE_LAMBDA {
+      multiply_step<kStride>(sum, x + step, filter + step * kWidth);
+    });
+  }
+  for (; x != end; ++x, filter += kWidth) multiply_step<kStride>(sum, x, filter);
+}
+
+/// All steps of all runs.
 template <int kStride, int kPixels, int kVectors, typename T>
 ATTUNE_INLINE void multiply_tile(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter,
                                  const Run* runs, std::int64_t run_count) {
   for (const Run* run = runs; run != runs + run_count; ++run) {
-    const T* in = x + run->offset;
-    const T* const end = in + run->length;
-    for (; in != end; ++in, filter += kVectors * kLanes<T>) {
-      Vector<T> w[kVectors];
-      unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { w[v] = load(filter + v * kLanes<T>); });
-      unroll<kPixels>([&](auto p) {
-        unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[p][v] += in[p * kStride] * w[v]; });
-      });
-    }
+    multiply_steps<kStride>(sum, x + run->offset, filter, run->length);
+    filter += run->length * kVectors * kLanes<T>;
   }
 }
 
@@ -149,30 +163,49 @@ template <int kStride, int kPixels, int kVectors, typename T>
   return first;
 }
 
-/// A row of `pixels` neighbouring outputs, in tiles as large as the registers allow and the row
-/// divides into. What a pixel gets does not depend on the tile it falls into.
+/// Cuts `count` pixels into tiles as large as the registers allow and the count divides into:
+/// calls done = tiles_of<kPixels>(done) for one size after the other, while there are that many.
+template <int kVectors, typename TilesOf>
+ATTUNE_INLINE void for_each_tile_size(std::int64_t count, const TilesOf& tiles_of) {
+  std::int64_t done = 0;
+  const auto size = [&]<int kPixels>(std::integral_constant<int, kPixels>) ATTUNE_INLINE_LAMBDA {
+    if (count - done >= kPixels) done = tiles_of.template operator()<kPixels>(done);
+  };
+  if constexpr (kVectors == 1) {
+    if constexpr (kVectorRegisters == 32) size(std::integral_constant<int, 16>{});
+    size(std::integral_constant<int, 8>{});
+  } else if constexpr (kVectorRegisters == 32) {
+    if (count % 14 == 0) size(std::integral_constant<int, 14>{});  // 14, 28, 56, 112 wide
+    size(std::integral_constant<int, 8>{});
+    size(std::integral_constant<int, 7>{});
+  } else {
+    if (count % 6 == 0) size(std::integral_constant<int, 6>{});
+  }
+  size(std::integral_constant<int, 4>{});
+  size(std::integral_constant<int, 2>{});
+  size(std::integral_constant<int, 1>{});
+}
+
+/// A row of `pixels` neighbouring outputs. What a pixel gets does not depend on the tile it falls
+/// into.
 template <int kStride, int kVectors, typename T>
 void multiply_row(const T* x, const T* filter, const Run* runs, std::int64_t run_count,
                   const TileOutput<T>& out, std::int64_t pixels) {
-  std::int64_t done = 0;
-  const auto tiles_of = [&]<int kPixels>(std::integral_constant<int, kPixels>) {
-    if (pixels - done < kPixels) return;
-    done =
-        multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, done, pixels);
-  };
-  if constexpr (kVectors == 1) {
-    if constexpr (kVectorRegisters == 32) tiles_of(std::integral_constant<int, 16>{});
-    tiles_of(std::integral_constant<int, 8>{});
-  } else if constexpr (kVectorRegisters == 32) {
-    if (pixels % 14 == 0) tiles_of(std::integral_constant<int, 14>{});  // 14, 28, 56, 112 wide
-    tiles_of(std::integral_constant<int, 8>{});
-    tiles_of(std::integral_constant<int, 7>{});
-  } else {
-    if (pixels % 6 == 0) tiles_of(std::integral_constant<int, 6>{});
-  }
-  tiles_of(std::integral_constant<int, 4>{});
-  tiles_of(std::integral_constant<int, 2>{});
-  tiles_of(std::integral_constant<int, 1>{});
+  for_each_tile_size<kVectors>(pixels, [&]<int kPixels>(std::int64_t first) {
+    return multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, first,
+                                                      pixels);
+  });
+}
+
+/// sum[i][v] += x[i] * dy[v]: what one pixel adds to the gradient of a filter.
+template <int kInputs, int kVectors, typename T>
+ATTUNE_INLINE void multiply_weight_step(Vector<T> (&sum)[kInputs][kVectors], const T* x,
+                                        const T* dy) {
+  Vector<T> gradient[kVectors];
+  unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { gradient[v] = load(dy + v * kLanes<T>); });
+  unroll<kInputs>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[i][v] += x[i] * gradient[v]; });
+  });
 }
 
 /// dw[i][v] += sum over rows and columns of x[row][column * kStride + i] * dy[row][column][v], or =
@@ -193,14 +226,13 @@ template <int kStride, int kInputs, int kVectors, typename T>
   for (std::int64_t row = 0; row < rows; ++row, x += x_row, dy += dy_row) {
     const T* in = x;
     const T* out = dy;
-    for (std::int64_t q = 0; q < columns; ++q, in += kStride, out += dy_pixel) {
-      Vector<T> gradient[kVectors];
-      unroll<kVectors>([&](auto v)
-                           ATTUNE_INLINE_LAMBDA { gradient[v] = load(out + v * kLanes<T>); });
-      unroll<kInputs>([&](auto i) {
-        unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[i][v] += in[i] * gradient[v]; });
+    std::int64_t left = columns;
+    for (; left >= 4; left -= 4, in += 4 * kStride, out += 4 * dy_pixel) {
+      unroll<4>([&](auto q) ATTUNE_INLINE_LAMBDA {
+        multiply_weight_step(sum, in + q * kStride, out + q * dy_pixel);
       });
     }
+    for (; left > 0; --left, in += kStride, out += dy_pixel) multiply_weight_step(sum, in, out);
   }
   unroll<kInputs>([&](auto i) ATTUNE_INLINE_LAMBDA {
     unroll<kVectors>(

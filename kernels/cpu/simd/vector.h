@@ -5,9 +5,9 @@
 #include <utility>
 
 // The vector registers of one instruction set. Everything below this folder is compiled once for
-// each of them, into a namespace of its own (ATTUNE_ISA), so that the linker keeps them apart. For
-// the same reason code here calls no inline function or template from outside, which the linker
-// would merge with the copy that everyone else uses.
+// each of them, into a namespace of its own (ATTUNE_ISA), so that the linker keeps them apart. What
+// code here calls of inline functions and templates from outside must end up inlined: the linker
+// would merge a copy with the one that everyone else uses (scripts/check_isa_symbols looks).
 //
 // Vectors are the extension that GCC and Clang share: arithmetic works on all lanes, a scalar
 // operand is broadcast. Their size has to be that of a register: longer ones are split up by the

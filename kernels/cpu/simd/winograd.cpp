@@ -3,9 +3,7 @@
 #include <algorithm>
 
 #include "attune/kernels/cpu/parallel.h"
-#include "attune/kernels/cpu/simd/pack.h"
-#include "attune/kernels/cpu/simd/winograd_filter.h"
-#include "attune/kernels/cpu/simd/winograd_transform.h"
+#include "attune/kernels/cpu/simd/winograd_product.h"
 #include "attune/kernels/memory.h"
 
 // A pass takes blocks of tiles of 4x4 outputs. Each tile's 6x6 inputs are transformed into 36
@@ -16,12 +14,6 @@
 
 namespace attune::kernels::cpu::ATTUNE_ISA {
 namespace {
-
-constexpr std::int64_t kMaxWorkers = 16;  // scratch is sized by the shape alone
-
-// Added to the distance between frequencies, else a multiple of 4 KB: all 36 that a transform
-// writes one after the other would fall into the same few sets of the L1 cache.
-constexpr std::int64_t kGap = 16;
 
 /// One image on either side of a correlation with a 3x3 filter, `pad` being the source's.
 struct Geometry {
@@ -63,78 +55,84 @@ ATTUNE_INLINE void for_each_tile(const Geometry& g, Range tiles, const Visit& vi
   for (std::int64_t i = 0; i < tiles.size(); ++i, advance(g, at)) visit(i, at);
 }
 
-/// A block of tiles in the frequency domain. The side that is broadcast is
-/// [block of channels][frequency][tile][channel], as the micro-kernel reads runs of channels; the
-/// side that is loaded as vectors is [frequency][tile][channel].
-struct BlockLayout {
-  std::int64_t tiles = 0, channels = 0, out_channels = 0;
-
-  std::int64_t in_frequency() const { return tiles * kBlock + kGap; }
-  std::int64_t in_block() const { return kFrequencies * in_frequency(); }
-  std::int64_t in_size() const { return channels / kBlock * in_block(); }
-  std::int64_t out_frequency() const { return tiles * out_channels + kGap; }
-  std::int64_t size() const { return in_size() + kFrequencies * out_frequency(); }
+/// The 6x6 pixels under a tile: where column 0 of each row is, pixels `stride` elements apart. Of
+/// the columns, those in `columns` exist; a row that does not is a row of zeros.
+template <typename T>
+struct Patch {
+  const T* rows[kPatch];
+  std::int64_t stride = 0;
+  Range columns;
 };
+
+/// The patch under the tile at `at`. `zeros` is a row of them for a patch.
+template <typename T>
+ATTUNE_INLINE Patch<T> patch_at(const T* source, const Geometry& g, const TilePosition& at,
+                                const T* zeros) {
+  const std::int64_t h = at.row - g.pad_h, w = at.column - g.pad_w;
+  const std::int64_t row_size = g.width * g.channels;
+  const T* row = source + (at.image * g.height + h) * row_size + w * g.channels;
+  Patch<T> patch;
+  patch.stride = g.channels;
+  patch.columns = {std::max<std::int64_t>(0, -w), std::min<std::int64_t>(kPatch, g.width - w)};
+  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    patch.rows[i] = h + i >= 0 && h + i < g.height ? row + i * row_size : zeros;
+  });
+  return patch;
+}
 
 /// B^T d B of one vector of channels of a patch. Not inlined into the loop over the channels: the
 /// compiler would compute all 36 addresses before the loop, and have no registers for them.
 template <typename T>
-[[gnu::noinline]] void transform_patch(T* to, std::int64_t frequency, const T* from,
-                                       std::int64_t row, std::int64_t pixel) {
+[[gnu::noinline]] void transform_patch(T* to, std::int64_t frequency, const Patch<T>& patch,
+                                       std::int64_t channel) {
   Vector<T> half[kPatch][kPatch];
   unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
     Vector<T> d[kPatch], column[kPatch];
-    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { d[i] = load(from + i * row + j * pixel); });
-    transform_input(column, d);
-    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+    if (j >= patch.columns.first && j < patch.columns.last) {
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+        d[i] = load(patch.rows[i] + channel + j * patch.stride);
+      });
+      transform_input(column, d);
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+    } else {
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = Vector<T>{}; });
+    }
   });
-  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-    Vector<T> transformed[kPatch];
-    transform_input(transformed, half[i]);
-    unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-      store(to + (i * kPatch + j) * frequency, transformed[j]);
-    });
+  store_frequencies(to, frequency, half, [](auto& out, const auto& in) ATTUNE_INLINE_LAMBDA {
+    transform_input(out, in);
   });
 }
 
 /// The patch under one tile, for all channels.
 template <typename T>
-void transform_patches(T* to, const BlockLayout& layout, const T* source, const Geometry& g,
-                       const TilePosition& at) {
-  const std::int64_t h = at.row - g.pad_h, w = at.column - g.pad_w;
-  const std::int64_t channels = g.channels, row = g.width * g.channels;
-  const std::int64_t frequency = layout.in_frequency(), block = layout.in_block();
-  const T* first = source + at.image * g.height * row + h * row + w * channels;
-  if (h >= 0 && w >= 0 && h + kPatch <= g.height && w + kPatch <= g.width) {
-    for (std::int64_t c = 0; c < channels; c += kLanes<T>) {
-      transform_patch(to + c / kBlock * block + c % kBlock, frequency, first + c, row, channels);
-    }
-    return;
-  }
-  // At the border, from a copy that has zeros around it.
-  constexpr int kVector = kLanes<T>;
-  alignas(kVectorBytes) T padded[kPatch * kPatch * kVector] = {};
-  for (std::int64_t c = 0; c < channels; c += kVector) {
-    unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-      if (h + i < 0 || h + i >= g.height) return;
-      const T* from = first + i * row + c;
-      unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-        if (w + j < 0 || w + j >= g.width) return;
-        store(padded + (i * kPatch + j) * kVector, load(from + j * channels));
-      });
-    });
-    transform_patch(to + c / kBlock * block + c % kBlock, frequency, padded,
-                    std::int64_t{kPatch * kVector}, std::int64_t{kVector});
+void transform_patches(T* to, const BlockLayout& layout, const Patch<T>& patch) {
+  for (std::int64_t c = 0; c < layout.channels; c += kLanes<T>) {
+    transform_patch(to + layout.channel(c), layout.in_frequency(), patch, c);
   }
 }
 
-/// A^T m A of one vector of channels of a tile, and the epilogue; of the 4x4 pixels, `rows` x
-/// `columns` exist. `at` is where the first is in `out`. Not inlined, like transform_patch.
-template <typename T>
-[[gnu::noinline]] void transform_product(const TileOutput<T>& out, std::int64_t at,
-                                         std::int64_t row_size, std::int64_t rows,
-                                         std::int64_t columns, const T* product,
-                                         std::int64_t frequency) {
+/// Where the 4x4 outputs of a tile are, of which `rows` x `columns` exist: the first of them,
+/// elements between rows, and between neighbouring pixels.
+struct TileExtent {
+  std::int64_t first = 0, row = 0, pixel = 0;
+  std::int64_t rows = 0, columns = 0;
+
+  bool whole() const { return rows == kTile && columns == kTile; }
+};
+
+ATTUNE_INLINE TileExtent extent_of(const Geometry& g, const TilePosition& at) {
+  return {((at.image * g.out_height + at.row) * g.out_width + at.column) * g.out_channels,
+          g.out_width * g.out_channels, g.out_channels,
+          std::min<std::int64_t>(kTile, g.out_height - at.row),
+          std::min<std::int64_t>(kTile, g.out_width - at.column)};
+}
+
+/// A^T m A of one vector of channels of a tile, and the epilogue. `out` is at these channels of the
+/// tensor's first pixel. Not inlined, like transform_patch.
+template <bool kWhole, typename T>
+[[gnu::noinline]] void transform_product(T* out, const Conv2dEpilogue<T>& epilogue,
+                                         const TileExtent& tile, std::int64_t channel,
+                                         const T* product, std::int64_t frequency) {
   Vector<T> half[kTile][kPatch];
   unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
     Vector<T> m[kPatch], column[kTile];
@@ -143,108 +141,125 @@ template <typename T>
     transform_output(column, m);
     unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
   });
-  unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
-    if (i >= rows) return;
-    Vector<T> row[kTile], tile[kTile][1];
-    transform_output(row, half[i]);
-    unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA { tile[j][0] = row[j]; });
-    if (columns == kTile) {
-      store_whole_tile(tile, out, at + i * row_size);
-    } else {
-      for (std::int64_t j = 0; j < columns; ++j) {
-        Vector<T> one[1][1] = {{row[j]}};
-        store_whole_tile(one, out, at + i * row_size + j * out.pixel_stride);
-      }
-    }
-  });
+  Vector<T> value[kTile][kTile];
+  unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA { transform_output(value[i], half[i]); });
+
+  const Conv2dEpilogue<T> e = epilogue;
+  const TileExtent at = tile;
+  const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
+    unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
+      unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA {
+        if (kWhole || (i < at.rows && j < at.columns)) {
+          body(value[i][j], at.first + i * at.row + j * at.pixel + channel);
+        }
+      });
+    });
+  };
+  if (e.bias) {
+    const Vector<T> bias = load(e.bias + channel);
+    for_each([&](auto& v, auto) ATTUNE_INLINE_LAMBDA { v += bias; });
+  }
+  if (e.residual) {
+    for_each([&](auto& v, auto i) ATTUNE_INLINE_LAMBDA { v += load(e.residual + i); });
+  }
+  if (e.relu) for_each([&](auto& v, auto) ATTUNE_INLINE_LAMBDA { v = relu(v); });
+  if (e.mask) {
+    for_each([&](auto& v, auto i)
+                 ATTUNE_INLINE_LAMBDA { v = select_positive(load(e.mask + i), v); });
+  }
+  for_each([&](auto& v, auto i) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
 }
 
 /// The products of one tile, for all channels.
 template <typename T>
-void transform_products(T* y, const T* products, const BlockLayout& layout, const Geometry& g,
-                        const TilePosition& at, const Conv2dEpilogue<T>& epilogue) {
-  const std::int64_t rows = std::min<std::int64_t>(kTile, g.out_height - at.row);
-  const std::int64_t columns = std::min<std::int64_t>(kTile, g.out_width - at.column);
-  const std::int64_t channels = g.out_channels;
-  const std::int64_t first =
-      ((at.image * g.out_height + at.row) * g.out_width + at.column) * channels;
-  TileOutput<T> out{y, channels, kLanes<T>, epilogue};
-  for (std::int64_t k = 0; k < channels; k += kLanes<T>) {
-    transform_product(out, first + k, g.out_width * channels, rows, columns, products + k,
-                      layout.out_frequency());
-    if (out.epilogue.bias) out.epilogue.bias += kLanes<T>;
+void transform_products(T* y, const Conv2dEpilogue<T>& epilogue, const TileExtent& tile,
+                        const T* products, const BlockLayout& layout) {
+  const auto transform = tile.whole() ? transform_product<true, T> : transform_product<false, T>;
+  for (std::int64_t k = 0; k < tile.pixel; k += kLanes<T>) {
+    transform(y, epilogue, tile, k, products + layout.output(k), layout.out_frequency());
   }
 }
 
-/// A dy A^T of one vector of channels of a tile, of which `rows` x `columns` pixels exist: the
-/// adjoint of transform_product.
+/// A dy A^T of one vector of channels of a tile: the adjoint of transform_product.
 template <typename T>
 [[gnu::noinline]] void transform_gradient(T* to, std::int64_t frequency, const T* dy,
-                                          std::int64_t row, std::int64_t pixel, std::int64_t rows,
-                                          std::int64_t columns) {
+                                          const TileExtent& tile) {
   Vector<T> half[kPatch][kTile];
   unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA {
     Vector<T> d[kTile], column[kPatch];
     unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
-      const bool exists = i < rows && j < columns;
-      d[i] = exists ? load(dy + i * row + j * pixel) : Vector<T>{};
+      const bool exists = i < tile.rows && j < tile.columns;
+      d[i] = exists ? load(dy + i * tile.row + j * tile.pixel) : Vector<T>{};
     });
     transform_output_gradient(column, d);
     unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
   });
-  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-    Vector<T> transformed[kPatch];
-    transform_output_gradient(transformed, half[i]);
-    unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-      store(to + (i * kPatch + j) * frequency, transformed[j]);
-    });
+  store_frequencies(to, frequency, half, [](auto& out, const auto& in) ATTUNE_INLINE_LAMBDA {
+    transform_output_gradient(out, in);
   });
 }
 
 /// The gradients of one tile, for all channels.
 template <typename T>
-void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const Geometry& g,
-                         const TilePosition& at) {
-  const std::int64_t channels = g.out_channels, row = g.out_width * channels;
-  const T* first = dy + (at.image * g.out_height + at.row) * row + at.column * channels;
-  for (std::int64_t k = 0; k < channels; k += kLanes<T>) {
-    transform_gradient(to + k, layout.out_frequency(), first + k, row, channels,
-                       g.out_height - at.row, g.out_width - at.column);
+void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const TileExtent& tile) {
+  for (std::int64_t k = 0; k < tile.pixel; k += kLanes<T>) {
+    transform_gradient(to + layout.output(k), layout.out_frequency(), dy + tile.first + k, tile);
   }
 }
 
-/// Fetches the cache lines that a block of tiles will be written to, a few at each frequency: the
-/// stores would otherwise wait for them all at once, while the multiplications leave the memory
-/// idle.
-template <typename T>
-class OutputPrefetcher {
- public:
-  OutputPrefetcher(const T* out, const Geometry& g, Range tiles)
-      : out_(out), g_(g), rows_(tiles.size() * kTile), at_(position(g, tiles.first)) {}
+/// Fetches the cache lines of a tile's 4x4 pixels in an image: those to be written into the L1
+/// cache, those to be read no further than L2.
+template <bool kWrite, typename T>
+ATTUNE_INLINE void prefetch_tile(const T* image, std::int64_t height, std::int64_t width,
+                                 std::int64_t channels, const TilePosition& at) {
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  const std::int64_t rows = std::min<std::int64_t>(kTile, height - at.row);
+  const std::int64_t size = std::min<std::int64_t>(kTile, width - at.column) * channels;
+  const T* row = image + ((at.image * height + at.row) * width + at.column) * channels;
+  for (std::int64_t i = 0; i < rows; ++i, row += width * channels) {
+    for (std::int64_t c = 0; c < size; c += kLine) {
+      kWrite ? __builtin_prefetch(row + c, 1, 3) : __builtin_prefetch(row + c, 0, 2);
+    }
+  }
+}
 
-  /// Fetches up to the share of the tiles' rows that belongs to the first `frequencies`.
-  void fetch(int frequencies) {
-    for (; next_ * kFrequencies < rows_ * frequencies; ++next_) {
-      const std::int64_t row = at_.row + next_ % kTile;
-      if (row < g_.out_height) {
-        const std::int64_t pixels = std::min<std::int64_t>(kTile, g_.out_width - at_.column);
-        const T* first = out_ + ((at_.image * g_.out_height + row) * g_.out_width + at_.column) *
-                                    g_.out_channels;
-        for (std::int64_t i = 0; i < pixels * g_.out_channels; i += kLine) {
-          __builtin_prefetch(first + i, 1);
-        }
+/// Fetches what the transforms will want of memory, in small portions while the products leave it
+/// idle: where a block of tiles will be written, what its epilogue reads, the next block's source.
+template <typename T>
+class Prefetcher {
+ public:
+  Prefetcher(const T* out, const T* source, const Geometry& g, const Conv2dEpilogue<T>& epilogue,
+             Range tiles)
+      : out_(out),
+        source_(source),
+        g_(g),
+        epilogue_(epilogue),
+        tiles_(tiles.size()),
+        at_(position(g, tiles.first)),
+        next_(position(g, tiles.last)) {}
+
+  /// Gets as far with the tiles as the products are with the frequencies.
+  ATTUNE_INLINE void fetch(int frequencies) {
+    for (; done_ * kFrequencies < tiles_ * frequencies; ++done_) {
+      prefetch_tile<true>(out_, g_.out_height, g_.out_width, g_.out_channels, at_);
+      for (const T* read : {epilogue_.residual, epilogue_.mask}) {
+        if (read) prefetch_tile<false>(read, g_.out_height, g_.out_width, g_.out_channels, at_);
       }
-      if (next_ % kTile == kTile - 1) advance(g_, at_);
+      if (next_.image < g_.images) {
+        prefetch_tile<false>(source_, g_.height, g_.width, g_.channels, next_);
+      }
+      advance(g_, at_);
+      advance(g_, next_);
     }
   }
 
  private:
-  static constexpr std::int64_t kLine = 64 / sizeof(T);
   const T* out_;
+  const T* source_;
   const Geometry& g_;
-  std::int64_t rows_;  ///< of the tiles
-  std::int64_t next_ = 0;
-  TilePosition at_;
+  const Conv2dEpilogue<T>& epilogue_;
+  std::int64_t tiles_, done_ = 0;
+  TilePosition at_, next_;
 };
 
 /// Tiles that a thread takes at a time: few enough for their frequencies to stay in the L2 cache,
@@ -275,38 +290,33 @@ void correlate(T* out, const T* source, const T* w, const Geometry& g, const Fil
     transform_filters<kVectors>(u.data(), w, view);
 
     const std::int64_t blocks = ceil_div(g.tiles(), tiles_per_block(g));
-    const BlockLayout layout{std::min(tiles_per_block(g), g.tiles()), g.channels,
-                             width_blocks * kWidth};
-    const std::int64_t channel_blocks = g.channels / kBlock;
-    const Workspace<Run> runs(channel_blocks);
-    for (std::int64_t b = 0; b < channel_blocks; ++b) {
-      runs.data()[b] = {b * layout.in_block(), kBlock};
-    }
+    const BlockLayout layout{std::min(tiles_per_block(g), g.tiles()), g.channels, width_blocks,
+                             kWidth};
+    const Workspace<T> zeros(kPatch * g.channels);
+    std::fill_n(zeros.data(), kPatch * g.channels, T(0));
+    const std::int64_t products_at = layout.in_place() ? 0 : layout.in_size();
+    const std::int64_t scratch_size = products_at + layout.out_size();
     const std::int64_t workers = std::min(blocks, kMaxWorkers);
-    const Workspace<T> scratch(workers * layout.size());
+    const Workspace<T> scratch(workers * scratch_size);
     parallel_for_workers(blocks, workers, [&](std::int64_t block, std::int64_t worker) {
-      T* patches = scratch.data() + worker * layout.size();
-      T* products = patches + layout.in_size();
+      T* patches = scratch.data() + worker * scratch_size;
+      T* products = patches + products_at;
       const Range tiles{block * layout.tiles, std::min(g.tiles(), (block + 1) * layout.tiles)};
       for_each_tile(g, tiles, [&](std::int64_t t, const TilePosition& at) {
-        transform_patches(patches + t * kBlock, layout, source, g, at);
+        transform_patches(patches + t * kBlock, layout, patch_at(source, g, at, zeros.data()));
       });
-      OutputPrefetcher output(out, g, tiles);
+      Prefetcher prefetcher(out, source, g, epilogue, tiles);
       for (int f = 0; f < kFrequencies; ++f) {
-        output.fetch(f + 1);
+        prefetcher.fetch(f + 1);
         for (std::int64_t k = 0; k < width_blocks; ++k) {
-          multiply_row<kBlock, kVectors>(
+          multiply_frequency<kVectors>(
+              products + f * layout.out_frequency() + k * layout.out_block(),
               patches + f * layout.in_frequency(),
-              u.data() + (f * width_blocks + k) * g.channels * kWidth, runs.data(), channel_blocks,
-              TileOutput<T>{products + f * layout.out_frequency() + k * kWidth,
-                            layout.out_channels,
-                            kWidth,
-                            {}},
-              tiles.size());
+              u.data() + (f * width_blocks + k) * g.channels * kWidth, layout, tiles.size());
         }
       }
       for_each_tile(g, tiles, [&](std::int64_t t, const TilePosition& at) {
-        transform_products(out, products + t * layout.out_channels, layout, g, at, epilogue);
+        transform_products(out, epilogue, extent_of(g, at), products + t * kWidth, layout);
       });
     });
   });
@@ -351,7 +361,6 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
   with_vectors<T>(s.k, [&]<int kVectors>() {
     constexpr std::int64_t kWidth = kVectors * kLanes<T>;
     constexpr std::int64_t kSliceTiles = 128;  // fewer are not worth adding up a filter for
-    constexpr std::int64_t kMaxPartialBytes = 32 << 20;
     const Geometry g = forward_geometry(s);
     const std::int64_t width_blocks = ceil_div(s.k, kWidth);
     const std::int64_t du_size = kFrequencies * width_blocks * kWidth * s.c;
@@ -359,22 +368,25 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
         1 + kMaxPartialBytes / (du_size * static_cast<std::int64_t>(sizeof(T)));
     const std::int64_t slices =
         std::clamp<std::int64_t>(g.tiles() / kSliceTiles, 1, std::min(affordable, kMaxWorkers));
-    const BlockLayout layout{std::min(tiles_per_weight_block(g), g.tiles()), s.c,
-                             width_blocks * kWidth};
+    const BlockLayout layout{std::min(tiles_per_weight_block(g), g.tiles()), s.c, width_blocks,
+                             kWidth};
+    const Workspace<T> zeros(kPatch * g.channels);
+    std::fill_n(zeros.data(), kPatch * g.channels, T(0));
     const Workspace<T> du(slices * du_size);
-    const Workspace<T> scratch(slices * layout.size());
+    const std::int64_t scratch_size = layout.in_size() + layout.out_size();
+    const Workspace<T> scratch(slices * scratch_size);
     parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
       T* sums = du.data() + slice * du_size;
-      T* patches = scratch.data() + worker * layout.size();
+      T* patches = scratch.data() + worker * scratch_size;
       T* gradients = patches + layout.in_size();
       // Where the outputs do not fill the vectors, the rest is multiplied too, as zeros.
-      std::fill_n(gradients, kFrequencies * layout.out_frequency(), T(0));
+      std::fill_n(gradients, layout.out_size(), T(0));
       const Range range = piece(g.tiles(), slices, slice);
       for (std::int64_t first = range.first; first < range.last; first += layout.tiles) {
         const std::int64_t count = std::min(layout.tiles, range.last - first);
         for_each_tile(g, {first, first + count}, [&](std::int64_t t, const TilePosition& at) {
-          transform_patches(patches + t * kBlock, layout, x, g, at);
-          transform_gradients(gradients + t * layout.out_channels, layout, dy, g, at);
+          transform_patches(patches + t * kBlock, layout, patch_at(x, g, at, zeros.data()));
+          transform_gradients(gradients + t * kWidth, layout, dy, extent_of(g, at));
         });
         for (int f = 0; f < kFrequencies; ++f) {
           for (std::int64_t k = 0; k < width_blocks; ++k) {
@@ -383,7 +395,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
               multiply_weight_rows<kBlock, kVectors>(
                   block + c * kWidth, kBlock,
                   patches + c / kBlock * layout.in_block() + f * layout.in_frequency(), 0,
-                  gradients + f * layout.out_frequency() + k * kWidth, 0, layout.out_channels, 1,
+                  gradients + f * layout.out_frequency() + k * layout.out_block(), 0, kWidth, 1,
                   count, first == range.first);
             }
           }

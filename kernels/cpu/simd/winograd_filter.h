@@ -2,14 +2,13 @@
 
 #include <algorithm>
 
+#include "attune/kernels/cpu/conv2d_plan.h"
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/winograd_transform.h"
 
 // Filters in the frequency domain of Winograd's algorithm, packed as the micro-kernel reads them:
 // [frequency][block of outputs][channel][output in block].
 namespace attune::kernels::cpu::ATTUNE_ISA {
-
-inline constexpr int kBlock = 16;  // channels that the micro-kernel takes as one run
 
 /// Tells how a 3x3 filter [K, 3, 3, C] is read: with outputs and inputs in their places (forward),
 /// or exchanged and turned by 180 degrees (backward-input).
@@ -97,7 +96,9 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
       unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
         Vector<T> row[3];
         transform_filter_gradient(row, half[i]);
-        unroll<3>([&](auto j) { store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]); });
+        unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
+          store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]);
+        });
       });
     }
     for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,

@@ -85,4 +85,18 @@ ATTUNE_INLINE void transform_filter_gradient(V (&out)[3], const V (&u)[kPatch]) 
   out[2] = T(1) / 6 * (sum2 - sum) + u[5];
 }
 
+/// Transforms the rows of a tile whose columns are transformed already, and stores the result: its
+/// frequencies `distance` elements apart.
+template <int kColumns, typename T, typename Transform>
+ATTUNE_INLINE void store_frequencies(T* to, std::int64_t distance,
+                                     const Vector<T> (&half)[kPatch][kColumns],
+                                     const Transform& transform) {
+  unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    Vector<T> row[kPatch];
+    transform(row, half[i]);
+    unroll<kPatch>([&](auto j)
+                       ATTUNE_INLINE_LAMBDA { store(to + (i * kPatch + j) * distance, row[j]); });
+  });
+}
+
 }  // namespace attune::kernels::cpu::ATTUNE_ISA
