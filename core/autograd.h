@@ -130,6 +130,10 @@ class Node {
   /// the node leaves there, earlier contributions included, is zero wherever the input (the output
   /// of a ReLU) is not positive.
   GradDestination destination(std::size_t i, bool masked = false);
+  /// The same, or nothing if the input needs no gradient.
+  GradDestination destination_if_needed(std::size_t i) {
+    return needs(i) ? destination(i) : GradDestination{};
+  }
   /// Adds a gradient already computed; the first contribution is adopted without a copy.
   void add_grad(std::size_t i, Tensor grad, bool masked = false);
   /// Input `i` is the output of a ReLU, so a masked contribution is welcome. (A gradient that the

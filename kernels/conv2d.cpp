@@ -20,9 +20,9 @@ void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const 
 
 template <typename T>
 void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate) {
+                            bool accumulate, const Conv2dBiasGradient<T>& bias) {
   dispatch(device, "conv2d_backward_weight",
-           [&] { cpu::conv2d_backward_weight(dw, x, dy, shape, accumulate); });
+           [&] { cpu::conv2d_backward_weight(dw, x, dy, shape, accumulate, bias); });
 }
 
 template <typename T>
@@ -41,9 +41,9 @@ template void conv2d_backward_input(Device, float*, const float*, const float*, 
 template void conv2d_backward_input(Device, double*, const double*, const double*,
                                     const Conv2dShape&, const Conv2dEpilogue<double>&);
 template void conv2d_backward_weight(Device, float*, const float*, const float*, const Conv2dShape&,
-                                     bool);
+                                     bool, const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(Device, double*, const double*, const double*,
-                                     const Conv2dShape&, bool);
+                                     const Conv2dShape&, bool, const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(Device, float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(Device, double*, const double*, std::int64_t, std::int64_t,
                                    bool);

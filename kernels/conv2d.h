@@ -5,17 +5,34 @@
 
 namespace attune::kernels {
 
+/// Batch normalisation of an element by statistics that are known already, v being stored in `y`
+/// before, unless that is null:
+///
+///     y[element] = v;   v = (v - mean[channel]) * slope[channel] + shift[channel]
+///
+/// with slope = gamma / sqrt(var + eps) and shift = beta.
+template <typename T>
+struct Conv2dNorm {
+  T* y = nullptr;
+  const T* mean = nullptr;
+  const T* slope = nullptr;
+  const T* shift = nullptr;
+
+  explicit operator bool() const { return slope != nullptr; }
+};
+
 /// What a convolution does to each output element before storing it, in this order:
 ///
-///     v = conv + bias[channel] + residual[element];   if (relu) v = max(v, 0);
-///     if (mask) v = mask[element] > 0 ? v : 0;
+///     v = conv + bias[channel];   if (norm) v = norm(v);   v += residual[element];
+///     if (relu) v = max(v, 0);    if (mask) v = mask[element] > 0 ? v : 0;
 ///
 /// Null pointers leave their step out, and a NaN passes the ReLU. `residual` and `mask` have the
-/// output's shape; `residual` may be the output itself, which is how a gradient is accumulated.
-/// `mask` is the output of a ReLU whose gradient is being computed.
+/// output's shape; without a norm, `residual` may be the output itself, which is how a gradient is
+/// accumulated. `mask` is the output of a ReLU whose gradient is being computed.
 template <typename T>
 struct Conv2dEpilogue {
   const T* bias = nullptr;
+  Conv2dNorm<T> norm = {};
   const T* residual = nullptr;
   bool relu = false;
   const T* mask = nullptr;
@@ -38,14 +55,23 @@ template <typename T>
 void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const Conv2dShape& shape,
                            const Conv2dEpilogue<T>& epilogue = {});
 
+/// Where the gradient of the bias goes: db [K] = sum of dy over the pixels, added to what db holds
+/// if `accumulate`, else overwriting it. A null `db` is not computed.
+template <typename T>
+struct Conv2dBiasGradient {
+  T* db = nullptr;
+  bool accumulate = false;
+};
+
 /// dw [K,R,S,C/groups] = the adjoint of conv2d_forward in w, applied to dy; added to what dw holds
-/// if `accumulate`, else overwriting it.
+/// if `accumulate`, else overwriting it. The gradient of the bias is a by-product: both read all of
+/// dy.
 template <typename T>
 void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate = false);
+                            bool accumulate = false, const Conv2dBiasGradient<T>& bias = {});
 
-/// db [channels] = sum of dy [pixels, channels] over the pixels; added to what db holds if
-/// `accumulate`, else overwriting it.
+/// The gradient of the bias alone: db [channels] = sum of dy [pixels, channels] over the pixels;
+/// added to what db holds if `accumulate`, else overwriting it.
 template <typename T>
 void conv2d_backward_bias(Device device, T* db, const T* dy, std::int64_t pixels,
                           std::int64_t channels, bool accumulate = false);

@@ -16,14 +16,8 @@ struct Conv2dBackward final : Node {
 
   void backward(Tensor grad) override {
     grad = through_relu(std::move(grad), relu_output);
-    if (needs(bias_input)) {
-      auto [grad_bias, accumulate] = destination(bias_input);
-      conv.backward_bias(grad_bias, grad, accumulate);
-    }
-    if (needs(weight_input)) {
-      auto [grad_weight, accumulate] = destination(weight_input);
-      conv.backward_weight(grad_weight, restore(x), grad, accumulate);
-    }
+    conv.backward_parameters(destination_if_needed(weight_input), destination_if_needed(bias_input),
+                             restore(x), grad);
     if (needs(x_input)) {
       const bool masked = input_is_relu_output(x_input) && x.defined();
       auto [grad_x, accumulate] = destination(x_input, masked);

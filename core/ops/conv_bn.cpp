@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/normalization.h"
 
 namespace attune {
@@ -26,109 +27,72 @@ Convolution checked_convolution(const char* op, const ConvBNTensors& t,
   return conv;
 }
 
+bool needed(const Tensor& tensor) { return grad_enabled() && tensor.requires_grad(); }
+
 void need_running_statistics(const char* op, const ConvBNTensors& t) {
   if (!t.running_mean.defined()) throw Error(format_text("{}: needs running statistics", op));
 }
 
-// ---- Train and Eval: the convolution's output y exists, and is kept ----
+// ---- Train: the statistics are those of y, which gradients flow through ----
 
-struct ConvBNBackward final : Node {
+struct ConvBNTrainBackward final : Node {
   Convolution conv;
   Saved x, weight, y, gamma, relu_output;
-  Saved mean, rstd;         // Train: of the batch
-  Saved running_mean, var;  // Eval: 1 / sigma is computed again
-  double eps = 0;
+  Saved mean, rstd;
 
-  ConvBNBackward(const char* name, const Convolution& convolution)
+  ConvBNTrainBackward(const char* name, const Convolution& convolution)
       : Node(name), conv(convolution) {}
 
   void backward(Tensor dz) override {
     dz = through_relu(std::move(dz), relu_output);
     if (needs(residual_input)) add_grad(residual_input, dz);
 
-    const bool batch_statistics = mean.defined();
-    const ChannelStatistics statistics =
-        batch_statistics ? ChannelStatistics{restore(mean), restore(rstd)}
-                         : running_statistics(restore(running_mean), restore(var), eps);
-    const NormalizeBackward through_norm{.batch_statistics = batch_statistics,
-                                         .want_y = needs_y_gradient(),
+    const bool want_y = needs(x_input) || needs(weight_input) || needs(bias_input);
+    const NormalizeBackward through_norm{.batch_statistics = true,
+                                         .want_y = want_y,
                                          .want_gamma = needs(gamma_input),
                                          .want_beta = needs(beta_input)};
-    const auto grads = through_norm(std::move(dz), restore(y), statistics, restore(gamma));
+    const auto grads =
+        through_norm(std::move(dz), restore(y), {restore(mean), restore(rstd)}, restore(gamma));
     if (needs(gamma_input)) add_grad(gamma_input, grads.gamma);
     if (needs(beta_input)) add_grad(beta_input, grads.beta);
-    if (needs_y_gradient()) backward_convolution(grads.y);
-  }
-
-  bool needs_y_gradient() const {
-    return needs(x_input) || needs(weight_input) || needs(bias_input);
-  }
-
- private:
-  void backward_convolution(const Tensor& dy) {
-    if (needs(bias_input)) {
-      auto [grad_bias, accumulate] = destination(bias_input);
-      conv.backward_bias(grad_bias, dy, accumulate);
-    }
-    if (needs(weight_input)) {
-      auto [grad_weight, accumulate] = destination(weight_input);
-      conv.backward_weight(grad_weight, restore(x), dy, accumulate);
-    }
+    if (!want_y) return;
+    conv.backward_parameters(destination_if_needed(weight_input), destination_if_needed(bias_input),
+                             restore(x), grads.y);
     if (needs(x_input)) {
       const bool masked = input_is_relu_output(x_input) && x.defined();
       auto [grad_x, accumulate] = destination(x_input, masked);
-      conv.backward_input(grad_x, dy, restore(weight), accumulate, masked ? restore(x) : Tensor());
+      conv.backward_input(grad_x, grads.y, restore(weight), accumulate,
+                          masked ? restore(x) : Tensor());
     }
   }
 };
 
-// Computes y, normalises it and records the node; `batch_statistics` tells Train from Eval.
-Tensor conv_then_norm(const char* op, ConvBNTensors& t, const ConvBNSettings& settings,
-                      bool batch_statistics) {
-  const Convolution conv = checked_convolution(op, t, settings);
-  Tensor y = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
-  conv.forward(y, t.x, t.weight, t.bias, {}, false);
-  const ChannelStatistics statistics =
-      batch_statistics ? attune::batch_statistics(op, y, t.running_mean, t.running_var,
-                                                  settings.momentum, settings.eps)
-                       : running_statistics(t.running_mean, t.running_var, settings.eps);
+// ---- Eval and Tune: the statistics are constants ----
 
-  // Decided before normalising: a y that nobody needs later is overwritten in place.
-  const bool recording = grad_enabled();
-  const auto needed = [&](const Tensor& tensor) { return recording && tensor.requires_grad(); };
-  const bool upstream = needed(t.x) || needed(t.weight) || needed(t.bias);
-  const bool keep_y = needed(t.gamma) || (batch_statistics && upstream);
-  Tensor z = keep_y ? Tensor::empty(y.shape(), y.dtype(), y.device()) : y;
-  normalize(z, y, statistics, t.gamma, t.beta, t.residual, settings.relu);
-
-  if (auto node = record_as<ConvBNBackward>(z, inputs_of(t), op, conv)) {
-    node->eps = settings.eps;
-    if (node->needs(weight_input)) node->x = node->save(t.x);
-    if (node->needs(x_input)) node->weight = node->save(t.weight);
-    if (keep_y) node->y = node->save(y);
-    if (upstream) node->gamma = node->save(t.gamma);
-    if (batch_statistics) {
-      node->mean = node->save(statistics.mean);
-      node->rstd = node->save(statistics.rstd);
-    } else {
-      node->running_mean = node->save(t.running_mean);
-      node->var = node->save(t.running_var);
-    }
-    if (settings.relu) node->relu_output = node->save_relu_output(z);
-  }
-  return z;
+// The normalisation as a step of the convolution's epilogue.
+ConvolutionNorm convolution_norm(const ConvBNTensors& t, const Tensor& y, double eps) {
+  const NoGradGuard no_grad;
+  const Tensor rstd = running_statistics(t.running_mean, t.running_var, eps).rstd;
+  return {.y = y,
+          .mean = t.running_mean,
+          .slope = t.gamma.defined() ? rstd * t.gamma : rstd,
+          .shift =
+              t.beta.defined() ? t.beta : Tensor::zeros(rstd.shape(), rstd.dtype(), rstd.device())};
 }
 
-// ---- Tune: y never exists ----
-
-struct ConvBNTuneBackward final : Node {
+// The normalisation being one constant map per channel, the block is the convolution with the
+// folded filter w' and bias b', and its gradients are had from dz alone. Only Eval has kept y, and
+// takes gamma's gradient from it; Tune has <dw', w> instead.
+struct ConvBNConstantBackward final : Node {
   Convolution conv;
   Saved x, relu_output;
+  Saved y;                               // Eval
   Saved folded_weight;                   // a recipe: fold again
   Saved weight, bias, gamma, mean, var;  // parameters and buffers: no bytes of their own
   double eps = 0;
 
-  ConvBNTuneBackward(const char* name, const Convolution& convolution)
+  ConvBNConstantBackward(const char* name, const Convolution& convolution)
       : Node(name), conv(convolution) {}
 
   void backward(Tensor dz) override {
@@ -146,12 +110,19 @@ struct ConvBNTuneBackward final : Node {
  private:
   // From the gradients of w' and b' (dw' and S = sum of dz) to those of w, b, gamma and beta.
   void backward_parameters(const Tensor& dz) {
-    const bool through_weight = needs(weight_input) || needs(gamma_input);
-    if (!through_weight && !needs(bias_input) && !needs(beta_input)) return;
+    const bool gamma_from_y = y.defined();
+    const bool through_weight = needs(weight_input) || (needs(gamma_input) && !gamma_from_y);
+    if (!through_weight && !gamma_from_y && !needs(bias_input) && !needs(beta_input)) return;
 
-    Tensor grad_folded_bias = gradient_like({conv.out_channels()}, dz);
-    conv.backward_bias(grad_folded_bias, dz, /*accumulate=*/false);
-
+    Tensor grad_folded_bias;
+    if (gamma_from_y) {
+      auto grads = NormalizeBackward{.want_gamma = true, .want_beta = true}(
+          dz, restore(y), running_statistics(restore(mean), restore(var), eps), {});
+      add_grad(gamma_input, std::move(grads.gamma));
+      grad_folded_bias = grads.beta;
+    } else {
+      grad_folded_bias = gradient_like({conv.out_channels()}, dz);
+    }
     // dw' is computed in dw's place if that is free, so that only one of them exists.
     Tensor grad_weight;
     Tensor grad_folded_weight;
@@ -160,14 +131,14 @@ struct ConvBNTuneBackward final : Node {
       grad_weight = place.grad;
       if (!place.accumulate) grad_folded_weight = place.grad;
     }
-    if (through_weight) {
-      if (!grad_folded_weight.defined()) {
-        grad_folded_weight = gradient_like(restore(weight).shape(), dz);
-      }
-      conv.backward_weight(grad_folded_weight, restore(x), dz, /*accumulate=*/false);
+    if (through_weight && !grad_folded_weight.defined()) {
+      grad_folded_weight = gradient_like(restore(weight).shape(), dz);
     }
+    conv.backward_parameters({grad_folded_weight}, {gamma_from_y ? Tensor() : grad_folded_bias},
+                             restore(x), dz);
+
     Tensor grad_bias = zeroed_destination(bias_input);
-    Tensor grad_gamma = zeroed_destination(gamma_input);
+    Tensor grad_gamma = gamma_from_y ? Tensor() : zeroed_destination(gamma_input);
     Tensor grad_beta = zeroed_destination(beta_input);
     const Tensor w = restore(weight);
     const Tensor b = restore(bias);
@@ -188,12 +159,42 @@ struct ConvBNTuneBackward final : Node {
 
   // The gradient buffer of input `i`, ready to be added to; undefined if not needed.
   Tensor zeroed_destination(std::size_t i) {
-    if (!needs(i)) return {};
-    GradDestination place = destination(i);
-    if (!place.accumulate) place.grad.fill_(0);
+    GradDestination place = destination_if_needed(i);
+    if (place.grad.defined() && !place.accumulate) place.grad.fill_(0);
     return place.grad;
   }
 };
+
+// Records z, the output of Eval (with y, unless nobody needs it) or of Tune.
+void record_constant(const char* op, Tensor& z, const Tensor& y, const ConvBNTensors& t,
+                     const Convolution& conv, const ConvBNSettings& settings) {
+  const auto node = record_as<ConvBNConstantBackward>(z, inputs_of(t), op, conv);
+  if (!node) return;
+  const double eps = settings.eps;
+  node->eps = eps;
+  const bool gamma_needs_x = node->needs(gamma_input) && !y.defined();
+  if (node->needs(weight_input) || gamma_needs_x) node->x = node->save(t.x);
+  if (y.defined()) node->y = node->save(y);
+  if (node->needs(x_input)) {
+    node->folded_weight = node->save(
+        Recipe{.ingredients = {SavedTensor(t.weight), SavedTensor(t.gamma),
+                               SavedTensor(t.running_mean), SavedTensor(t.running_var)},
+               .rebuild = [filter = conv.filter_channels(), eps](const std::vector<Tensor>& parts) {
+                 return fold_conv_bn({.weight = parts[0],
+                                      .gamma = parts[1],
+                                      .running_mean = parts[2],
+                                      .running_var = parts[3]},
+                                     filter, eps)
+                     .weight;
+               }});
+  }
+  node->weight = node->save(t.weight);
+  node->bias = node->save(t.bias);
+  node->gamma = node->save(t.gamma);
+  node->mean = node->save(t.running_mean);
+  node->var = node->save(t.running_var);
+  if (settings.relu) node->relu_output = node->save_relu_output(z);
+}
 
 }  // namespace
 
@@ -210,52 +211,54 @@ FoldedConv fold_conv_bn(const ConvBNTensors& t, const kernels::FilterChannels& f
   return folded;
 }
 
-Tensor conv_bn_train(ConvBNTensors tensors, const ConvBNSettings& settings) {
-  return conv_then_norm("conv_bn_train", tensors, settings, /*batch_statistics=*/true);
+Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
+  const char* op = "conv_bn_train";
+  const Convolution conv = checked_convolution(op, t, settings);
+  Tensor y = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
+  conv.forward(y, t.x, t.weight, t.bias, {}, false);
+  const ChannelStatistics statistics =
+      batch_statistics(op, y, t.running_mean, t.running_var, settings.momentum, settings.eps);
+
+  // Decided before normalising: a y that nobody needs later is overwritten in place.
+  const bool upstream = needed(t.x) || needed(t.weight) || needed(t.bias);
+  const bool keep_y = needed(t.gamma) || upstream;
+  Tensor z = keep_y ? Tensor::empty(y.shape(), y.dtype(), y.device()) : y;
+  normalize(z, y, statistics, t.gamma, t.beta, t.residual, settings.relu);
+
+  if (auto node = record_as<ConvBNTrainBackward>(z, inputs_of(t), op, conv)) {
+    if (node->needs(weight_input)) node->x = node->save(t.x);
+    if (node->needs(x_input)) node->weight = node->save(t.weight);
+    if (keep_y) node->y = node->save(y);
+    if (upstream) node->gamma = node->save(t.gamma);
+    node->mean = node->save(statistics.mean);
+    node->rstd = node->save(statistics.rstd);
+    if (settings.relu) node->relu_output = node->save_relu_output(z);
+  }
+  return z;
 }
 
-Tensor conv_bn_eval(const ConvBNTensors& tensors, const ConvBNSettings& settings) {
+Tensor conv_bn_eval(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_eval";
-  need_running_statistics(op, tensors);
-  ConvBNTensors t = tensors;
-  return conv_then_norm(op, t, settings, /*batch_statistics=*/false);
+  need_running_statistics(op, t);
+  const Convolution conv = checked_convolution(op, t, settings);
+  Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
+  const Tensor y = needed(t.gamma) ? Tensor::empty(z.shape(), z.dtype(), z.device()) : Tensor();
+  conv.forward(z, t.x, t.weight, t.bias, t.residual, settings.relu,
+               convolution_norm(t, y, settings.eps));
+  record_constant(op, z, y, t, conv, settings);
+  return z;
 }
 
 Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_tune";
   need_running_statistics(op, t);
   const Convolution conv = checked_convolution(op, t, settings);
-  const kernels::FilterChannels filter = conv.filter_channels();
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
   {
-    const FoldedConv folded = fold_conv_bn(t, filter, settings.eps);
+    const FoldedConv folded = fold_conv_bn(t, conv.filter_channels(), settings.eps);
     conv.forward(z, t.x, folded.weight, folded.bias, t.residual, settings.relu);
   }
-
-  if (auto node = record_as<ConvBNTuneBackward>(z, inputs_of(t), op, conv)) {
-    node->eps = settings.eps;
-    if (node->needs(weight_input) || node->needs(gamma_input)) node->x = node->save(t.x);
-    if (node->needs(x_input)) {
-      const double eps = settings.eps;
-      node->folded_weight = node->save(
-          Recipe{.ingredients = {SavedTensor(t.weight), SavedTensor(t.gamma),
-                                 SavedTensor(t.running_mean), SavedTensor(t.running_var)},
-                 .rebuild = [filter, eps](const std::vector<Tensor>& parts) {
-                   return fold_conv_bn({.weight = parts[0],
-                                        .gamma = parts[1],
-                                        .running_mean = parts[2],
-                                        .running_var = parts[3]},
-                                       filter, eps)
-                       .weight;
-                 }});
-    }
-    node->weight = node->save(t.weight);
-    node->bias = node->save(t.bias);
-    node->gamma = node->save(t.gamma);
-    node->mean = node->save(t.running_mean);
-    node->var = node->save(t.running_var);
-    if (settings.relu) node->relu_output = node->save_relu_output(z);
-  }
+  record_constant(op, z, {}, t, conv, settings);
   return z;
 }
 

@@ -53,11 +53,18 @@ kernels::FilterChannels Convolution::filter_channels() const {
 }
 
 void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                          const Tensor& residual, bool relu) const {
+                          const Tensor& residual, bool relu, const ConvolutionNorm& norm) const {
   visit_floating(x.dtype(), "conv2d", [&]<typename T>(T) {
     const auto pass = transposed_ ? kernels::conv2d_backward_input<T> : kernels::conv2d_forward<T>;
+    Tensor before_norm = norm.y;
     pass(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(), shape_,
-         {.bias = data_or_null<T>(bias), .residual = data_or_null<T>(residual), .relu = relu});
+         {.bias = data_or_null<T>(bias),
+          .norm = {.y = norm.y.defined() ? before_norm.mutable_data<T>() : nullptr,
+                   .mean = data_or_null<T>(norm.mean),
+                   .slope = data_or_null<T>(norm.slope),
+                   .shift = data_or_null<T>(norm.shift)},
+          .residual = data_or_null<T>(residual),
+          .relu = relu});
   });
 }
 
@@ -71,20 +78,23 @@ void Convolution::backward_input(Tensor& dx, const Tensor& dy, const Tensor& wei
   });
 }
 
-void Convolution::backward_weight(Tensor& dw, const Tensor& x, const Tensor& dy,
-                                  bool accumulate) const {
-  const Tensor& wide = transposed_ ? dy : x;  // the ordinary convolution's input
-  const Tensor& narrow = transposed_ ? x : dy;
-  visit_floating(x.dtype(), "conv2d", [&]<typename T>(T) {
-    kernels::conv2d_backward_weight(x.device(), dw.mutable_data<T>(), wide.data<T>(),
-                                    narrow.data<T>(), shape_, accumulate);
-  });
-}
-
-void Convolution::backward_bias(Tensor& db, const Tensor& dy, bool accumulate) const {
+void Convolution::backward_parameters(GradDestination dw, GradDestination db, const Tensor& x,
+                                      const Tensor& dy) const {
   visit_floating(dy.dtype(), "conv2d", [&]<typename T>(T) {
-    kernels::conv2d_backward_bias(dy.device(), db.mutable_data<T>(), dy.data<T>(), output_pixels(),
-                                  out_channels(), accumulate);
+    // The pass through the filter sums up dy as it goes; a transposed one, x.
+    T* bias = db.grad.defined() ? db.grad.mutable_data<T>() : nullptr;
+    const bool along = bias && dw.grad.defined() && !transposed_;
+    if (dw.grad.defined()) {
+      const Tensor& wide = transposed_ ? dy : x;  // the ordinary convolution's input
+      const Tensor& narrow = transposed_ ? x : dy;
+      kernels::conv2d_backward_weight(dy.device(), dw.grad.mutable_data<T>(), wide.data<T>(),
+                                      narrow.data<T>(), shape_, dw.accumulate,
+                                      {along ? bias : nullptr, db.accumulate});
+    }
+    if (bias && !along) {
+      kernels::conv2d_backward_bias(dy.device(), bias, dy.data<T>(), output_pixels(),
+                                    out_channels(), db.accumulate);
+    }
   });
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "attune/core/autograd.h"
 #include "attune/core/tensor.h"
 #include "attune/kernels/conv2d_shape.h"
 #include "attune/kernels/fold_batch_norm.h"
@@ -15,6 +16,15 @@ struct ConvolutionOptions {
 
 /// Which output channel each element of a filter belongs to; its shape is as Convolution says.
 kernels::FilterChannels filter_channels(const Shape& filter, std::int64_t groups, bool transposed);
+
+/// Normalisation of a convolution's output by statistics that are known before: channel vectors,
+/// (y - mean) * slope + shift. Undefined: none.
+struct ConvolutionNorm {
+  Tensor y = {};  ///< the output's shape: where it goes before that; undefined: nowhere
+  Tensor mean = {};
+  Tensor slope = {};  ///< gamma / sqrt(var + eps)
+  Tensor shift = {};  ///< beta
+};
 
 /// A validated convolution, ordinary or transposed, with its passes on tensors. What conv2d,
 /// conv_transpose2d and every mode of conv_bn are built from, so that no mode can forget a stride
@@ -34,17 +44,18 @@ class Convolution {
   std::int64_t output_pixels() const { return output_shape().count() / out_channels(); }
   kernels::FilterChannels filter_channels() const;
 
-  /// y = conv(x, weight) + bias + residual, then ReLU. Undefined tensors are left out.
+  /// y = conv(x, weight) + bias, then the norm, + residual, then ReLU. What is undefined is left
+  /// out.
   void forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
-               const Tensor& residual, bool relu) const;
+               const Tensor& residual, bool relu, const ConvolutionNorm& norm = {}) const;
   /// dx = conv^T(dy, weight), added to what dx holds if `accumulate`, then zero where `mask` (the
   /// ReLU output x; undefined: none) is not positive.
   void backward_input(Tensor& dx, const Tensor& dy, const Tensor& weight, bool accumulate,
                       const Tensor& mask) const;
-  /// dw from x and dy, added to what dw holds if `accumulate`.
-  void backward_weight(Tensor& dw, const Tensor& x, const Tensor& dy, bool accumulate) const;
-  /// db = sum of dy over the pixels, added to what db holds if `accumulate`.
-  void backward_bias(Tensor& db, const Tensor& dy, bool accumulate) const;
+  /// dw from x and dy, and db = sum of dy over the pixels. Either may be undefined: not wanted; x
+  /// is read for dw alone.
+  void backward_parameters(GradDestination dw, GradDestination db, const Tensor& x,
+                           const Tensor& dy) const;
 
  private:
   Conv2dShape shape_;  // of a transposed convolution: the ordinary one it is the adjoint of

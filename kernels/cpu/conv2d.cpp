@@ -97,8 +97,14 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
 
 template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate) {
-  passes<T>(shape).backward_weight(dw, x, dy, shape, accumulate);
+                            bool accumulate, const Conv2dBiasGradient<T>& bias) {
+  const Workspace<double> sums(bias.db ? shape.k : 0);
+  passes<T>(shape).backward_weight(dw, x, dy, shape, accumulate, bias.db ? sums.data() : nullptr);
+  if (!bias.db) return;
+  for (std::int64_t k = 0; k < shape.k; ++k) {
+    const double before = bias.accumulate ? static_cast<double>(bias.db[k]) : 0.0;
+    bias.db[k] = static_cast<T>(before + sums.data()[k]);
+  }
 }
 
 template <typename T>
@@ -136,9 +142,10 @@ template void conv2d_backward_input(float*, const float*, const float*, const Co
                                     const Conv2dEpilogue<float>&);
 template void conv2d_backward_input(double*, const double*, const double*, const Conv2dShape&,
                                     const Conv2dEpilogue<double>&);
-template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool);
+template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool,
+                                     const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
-                                     bool);
+                                     bool, const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 

@@ -11,7 +11,9 @@ struct Conv2dPasses {
   void (*forward)(T* y, const T* x, const T* w, const Conv2dShape&, const Conv2dEpilogue<T>&);
   void (*backward_input)(T* dx, const T* dy, const T* w, const Conv2dShape&,
                          const Conv2dEpilogue<T>&);
-  void (*backward_weight)(T* dw, const T* x, const T* dy, const Conv2dShape&, bool accumulate);
+  /// Also dy_sums [K] = the sums of dy over the pixels, unless null.
+  void (*backward_weight)(T* dw, const T* x, const T* dy, const Conv2dShape&, bool accumulate,
+                          double* dy_sums);
 };
 
 template <typename T>

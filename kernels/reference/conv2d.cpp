@@ -25,6 +25,12 @@ std::int64_t output_seeing(std::int64_t in, std::int64_t tap, std::int64_t strid
 template <typename T>
 T finish(double v, std::int64_t element, std::int64_t channel, const Conv2dEpilogue<T>& epilogue) {
   if (epilogue.bias) v += static_cast<double>(epilogue.bias[channel]);
+  if (epilogue.norm) {
+    const Conv2dNorm<T>& norm = epilogue.norm;
+    if (norm.y) norm.y[element] = static_cast<T>(v);
+    v = (v - static_cast<double>(norm.mean[channel])) * static_cast<double>(norm.slope[channel]) +
+        static_cast<double>(norm.shift[channel]);
+  }
   if (epilogue.residual) v += static_cast<double>(epilogue.residual[element]);
   if (epilogue.relu) v = v < 0 ? 0 : v;  // lets a NaN pass, so that it is seen
   if (epilogue.mask && !(epilogue.mask[element] > 0)) v = 0;
@@ -95,7 +101,7 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
 
 template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate) {
+                            bool accumulate, const Conv2dBiasGradient<T>& bias) {
   const std::int64_t channels = shape.channels_per_group();
   for (std::int64_t k = 0; k < shape.k; ++k)
     for (std::int64_t r = 0; r < shape.r; ++r)
@@ -117,6 +123,7 @@ void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
           T& out = dw[((k * shape.r + r) * shape.s + s) * channels + c];
           out = static_cast<T>(sum + (accumulate ? static_cast<double>(out) : 0.0));
         }
+  if (bias.db) conv2d_backward_bias(bias.db, dy, shape.output_pixels(), shape.k, bias.accumulate);
 }
 
 template <typename T>
@@ -137,9 +144,10 @@ template void conv2d_backward_input(float*, const float*, const float*, const Co
                                     const Conv2dEpilogue<float>&);
 template void conv2d_backward_input(double*, const double*, const double*, const Conv2dShape&,
                                     const Conv2dEpilogue<double>&);
-template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool);
+template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool,
+                                     const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
-                                     bool);
+                                     bool, const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 

@@ -17,7 +17,7 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
 
 template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate = false);
+                            bool accumulate = false, const Conv2dBiasGradient<T>& bias = {});
 
 template <typename T>
 void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,

@@ -124,8 +124,7 @@ double gamma_gradient_scale(const ConvBNTensors& t, const ConvBNSettings& settin
   const auto filter = conv.filter_channels();
   Tensor dw = Tensor::empty(t.weight.shape(), t.weight.dtype());
   Tensor db = Tensor::empty({filter.channels()}, t.weight.dtype());
-  conv.backward_weight(dw, t.x, seed, false);
-  conv.backward_bias(db, seed, false);
+  conv.backward_parameters({dw}, {db}, t.x, seed);
   const auto dw_values = dw.to_vector<double>();
   const auto w = t.weight.to_vector<double>();
   const auto sums = db.to_vector<double>();
@@ -239,7 +238,10 @@ TEST_CASE("each mode of conv_bn equals its convolution and batch norm apart", "[
       const auto of_fused = leaves(fused);
       const auto of_apart = leaves(apart);
       for (std::size_t leaf = 0; leaf < of_fused.size(); ++leaf) {
-        CHECK(difference(of_fused[leaf]->grad(), of_apart[leaf]->grad(), 1) == 0);
+        const Tensor grad = of_apart[leaf]->grad();
+        // Eval multiplies by gamma / sigma after the convolution's sums, apart it is done before.
+        const double tolerance = train ? 0 : 1e-12;
+        CHECK(difference(of_fused[leaf]->grad(), grad, largest(grad)) <= tolerance);
       }
     }
   }

@@ -30,8 +30,9 @@ TEST_CASE("reference conv2d: an example by hand") {
                                  10 * 5 + 20 * 6 + 30 * 8 + 40 * 9});
 
   const std::vector<double> bias{-300}, residual{1, 2, 3, 4}, mask{1, 1, 1, 0};
-  reference::conv2d_forward(y.data(), x.data(), w.data(), shape,
-                            {bias.data(), residual.data(), true, mask.data()});
+  reference::conv2d_forward(
+      y.data(), x.data(), w.data(), shape,
+      {.bias = bias.data(), .residual = residual.data(), .relu = true, .mask = mask.data()});
   CHECK(y == std::vector<double>{0, 0, 63, 0});
 }
 

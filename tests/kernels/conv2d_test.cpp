@@ -21,15 +21,20 @@ constexpr std::uint64_t kRandomShapes = 150;
 /// The steps of an epilogue; bit i of `choice` decides on step i.
 template <typename T>
 struct EpilogueCase {
-  std::vector<T> bias, residual, mask;
-  bool relu, in_place;
+  std::vector<T> bias, residual, mask, mean, slope, shift;
+  bool relu, in_place, keep_y;
+  mutable std::vector<T> y{};  ///< what is normalised, if it is kept
 
   EpilogueCase(std::int64_t count, std::int64_t channels, std::uint64_t choice)
       : bias(test::random_vector<T>((choice & 1) ? channels : 0, choice + 100)),
         residual(test::random_vector<T>((choice & 2) ? count : 0, choice + 200)),
         mask(test::random_vector<T>((choice & 4) ? count : 0, choice + 300)),
+        mean(test::random_vector<T>((choice & 32) ? channels : 0, choice + 400)),
+        slope(test::random_vector<T>((choice & 32) ? channels : 0, choice + 500)),
+        shift(test::random_vector<T>((choice & 32) ? channels : 0, choice + 600)),
         relu((choice & 8) != 0),
-        in_place((choice & 16) != 0 && !residual.empty()) {}
+        in_place((choice & 16) != 0 && !residual.empty() && mean.empty()),
+        keep_y((choice & 16) != 0 && !mean.empty()) {}
 
   /// The epilogue for an output at `out`, to which the residual is copied first if it is to be
   /// that output.
@@ -40,10 +45,15 @@ struct EpilogueCase {
     epilogue.residual = in_place ? out.data() : (residual.empty() ? nullptr : residual.data());
     epilogue.mask = mask.empty() ? nullptr : mask.data();
     epilogue.relu = relu;
+    if (!mean.empty()) epilogue.norm = {nullptr, mean.data(), slope.data(), shift.data()};
+    if (keep_y) {
+      y.assign(out.size(), std::numeric_limits<T>::quiet_NaN());
+      epilogue.norm.y = y.data();
+    }
     return epilogue;
   }
 };
-constexpr std::uint64_t kEpilogues = 32;
+constexpr std::uint64_t kEpilogues = 64;
 
 /// An output that shows what a kernel leaves unwritten.
 template <typename T>
@@ -58,8 +68,10 @@ void check_forward(const Conv2dShape& shape, std::uint64_t seed, double toleranc
   const EpilogueCase<T> steps(shape.output_count(), shape.k, seed % kEpilogues);
   auto y = unwritten<T>(shape.output_count()), expected = y;
   conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape, steps.prepare(y));
+  const auto before_norm = steps.y;
   reference::conv2d_forward(expected.data(), x.data(), w.data(), shape, steps.prepare(expected));
   CHECK(test::relative_error(y, expected) <= tolerance);
+  if (steps.keep_y) CHECK(test::relative_error(before_norm, steps.y) <= tolerance);
 }
 
 template <typename T>
@@ -82,9 +94,18 @@ void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed, double 
     auto dw = accumulate ? test::random_vector<T>(shape.filter_count(), seed + 2)
                          : unwritten<T>(shape.filter_count());
     auto expected = dw;
-    conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, accumulate);
-    reference::conv2d_backward_weight(expected.data(), x.data(), dy.data(), shape, accumulate);
+    // The bias the other way round, that the two cannot be confused.
+    auto db = accumulate ? unwritten<T>(shape.k) : test::random_vector<T>(shape.k, seed + 3);
+    auto expected_db = db;
+    conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, accumulate,
+                           {db.data(), !accumulate});
+    reference::conv2d_backward_weight(expected.data(), x.data(), dy.data(), shape, accumulate,
+                                      {expected_db.data(), !accumulate});
     CHECK(test::relative_error(dw, expected) <= tolerance);
+    CHECK(test::relative_error(db, expected_db) <= test::tolerance<T>());
+    auto alone = accumulate ? test::random_vector<T>(shape.filter_count(), seed + 2) : dw;
+    conv2d_backward_weight(Device::cpu, alone.data(), x.data(), dy.data(), shape, accumulate);
+    CHECK(alone == dw);
   }
 }
 
@@ -107,6 +128,18 @@ TEST_CASE("conv2d: forward is the reference's, with every epilogue") {
       INFO("case " << seed << ": " << test::to_string(shape));
       check_forward<float>(shape, seed, test::conv_tolerance<float>(algorithm));
       check_forward<double>(shape, seed++, test::conv_tolerance<double>(algorithm));
+    }
+  });
+}
+
+TEST_CASE("conv2d: every epilogue where the sums are taken in chunks") {
+  // 9 taps of 48 channels are more than the direct convolution takes in one go.
+  const Conv2dShape shape =
+      make_conv2d_shape("test", {1, 5, 7, 48}, {20, 3, 3, 48}, {{2, 1}, {1, 1}, {1, 1}, 1});
+  test::for_each_conv_path([&](ConvAlgorithm algorithm) {
+    for (std::uint64_t choice = 0; choice < kEpilogues; ++choice) {
+      INFO("epilogue " << choice);
+      check_forward<float>(shape, choice, test::conv_tolerance<float>(algorithm));
     }
   });
 }
@@ -170,11 +203,14 @@ TEST_CASE("conv2d: results and workspace do not depend on the number of threads"
         std::vector<float> db(static_cast<std::size_t>(shape.k));
         conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape);
         conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
-        conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape);
-        conv2d_backward_bias(Device::cpu, db.data(), dy.data(), shape.output_pixels(), shape.k);
+        conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, false,
+                               {db.data()});
+        std::vector<float> db_alone(db.size());
+        conv2d_backward_bias(Device::cpu, db_alone.data(), dy.data(), shape.output_pixels(),
+                             shape.k);
         const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
         CHECK(workspace.live == 0);
-        results = {y, dx, dw, db, {static_cast<float>(workspace.peak)}};
+        results = {y, dx, dw, db, db_alone, {static_cast<float>(workspace.peak)}};
       });
     }
   });

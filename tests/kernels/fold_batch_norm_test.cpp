@@ -118,7 +118,7 @@ void check_composition(const Conv2dShape& s, bool transpose, double tolerance) {
 
   const auto convolve = [&](const std::vector<T>& weight, const std::vector<T>& bias) {
     std::vector<T> y(static_cast<std::size_t>(transpose ? s.input_count() : s.output_count()));
-    const Conv2dEpilogue<T> epilogue{bias.data(), nullptr, false, nullptr};
+    const Conv2dEpilogue<T> epilogue{.bias = bias.data()};
     if (transpose) {
       reference::conv2d_backward_input(y.data(), x.data(), weight.data(), s, epilogue);
     } else {

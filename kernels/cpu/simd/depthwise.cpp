@@ -1,6 +1,7 @@
 #include "attune/kernels/cpu/simd/depthwise.h"
 
 #include "attune/kernels/cpu/parallel.h"
+#include "attune/kernels/cpu/simd/bias_gradient.h"
 #include "attune/kernels/cpu/simd/pack.h"
 #include "attune/kernels/memory.h"
 
@@ -73,11 +74,9 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
     for (const Lattice& lattice : plan.lattices) {
       const std::int64_t end = std::min(first + plan.band_rows, lattice.rows);
       for (std::int64_t c = 0; c < plan.channels; c += kLanes<T>) {
-        TileOutput<T> all{out + c, plan.out_column_step * plan.out_pixel_stride, plan.channels - c,
-                          epilogue};
-        if (epilogue.bias) all.epilogue.bias += c;
-        if (epilogue.residual) all.epilogue.residual += c;
-        if (epilogue.mask) all.epilogue.mask += c;
+        const TileOutput<T> block = TileOutput<T>{out, plan.out_column_step * plan.out_pixel_stride,
+                                                  plan.channels, epilogue}
+                                        .from_channel(c);
         for (std::int64_t row = first; row < end; ++row) {
           const std::int64_t pixel =
               (image * plan.out_height + lattice.row + row * plan.out_row_step) * plan.out_width +
@@ -85,7 +84,7 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
           multiply_row_by_channel(packed + c / kBlock * plan.block_size() + c % kBlock +
                                       (row - first) * plan.lattice_row_step * plan.row_size(),
                                   taps.data() + c, stride, lattice,
-                                  all.moved(pixel * plan.out_pixel_stride), lattice.columns);
+                                  block.moved(pixel * plan.out_pixel_stride), lattice.columns);
         }
       }
     }
@@ -108,7 +107,7 @@ void depthwise_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape&
 
 template <typename T>
 void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                               bool accumulate) {
+                               bool accumulate, double* dy_sums) {
   const Conv2dPlan& plan = conv2d_forward_plan(ungrouped(shape), sizeof(T));
   const Lattice& lattice = plan.lattices.front();
   const std::int64_t taps = shape.r * shape.s, stride = plan.blocks * kBlock;
@@ -116,6 +115,7 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
   const std::int64_t slices = std::min(units, kMaxWorkers);
   const Workspace<T> sums(slices * taps * stride);
   const Workspace<T> scratch(slices * plan.band_size());
+  BiasSums bias(dy_sums, slices, shape.k);
 
   parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
     T* slice_sums = sums.data() + slice * taps * stride;
@@ -129,6 +129,7 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
       pack_band(packed, x + image * plan.height * plan.width * plan.pixel_stride, plan, first,
                 rows);
       const T* dy_band = dy + (image * plan.out_height + first) * plan.out_width * shape.k;
+      bias.add(slice, 0, shape.k, dy_band, shape.k, rows * plan.out_width);
       for (std::int64_t c = 0; c < plan.channels; c += kLanes<T>) {
         const auto live = static_cast<int>(std::min<std::int64_t>(kLanes<T>, plan.channels - c));
         const T* block = packed + c / kBlock * plan.block_size() + c % kBlock;
@@ -162,6 +163,7 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
     }
   });
 
+  bias.finish();
   for (std::int64_t c = 0; c < shape.c; ++c) {
     for (std::int64_t t = 0; t < taps; ++t) {
       T sum = accumulate ? dw[c * taps + t] : T(0);
@@ -173,12 +175,13 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
   }
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                        \
-  template void depthwise_forward(T*, const T*, const T*, const Conv2dShape&,        \
-                                  const Conv2dEpilogue<T>&);                         \
-  template void depthwise_backward_input(T*, const T*, const T*, const Conv2dShape&, \
-                                         const Conv2dEpilogue<T>&);                  \
-  template void depthwise_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool);
+#define ATTUNE_INSTANTIATE(T)                                                               \
+  template void depthwise_forward(T*, const T*, const T*, const Conv2dShape&,               \
+                                  const Conv2dEpilogue<T>&);                                \
+  template void depthwise_backward_input(T*, const T*, const T*, const Conv2dShape&,        \
+                                         const Conv2dEpilogue<T>&);                         \
+  template void depthwise_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool, \
+                                          double*);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 

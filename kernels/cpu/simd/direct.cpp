@@ -1,6 +1,7 @@
 #include "attune/kernels/cpu/simd/direct.h"
 
 #include "attune/kernels/cpu/parallel.h"
+#include "attune/kernels/cpu/simd/bias_gradient.h"
 #include "attune/kernels/cpu/simd/pack.h"
 #include "attune/kernels/memory.h"
 
@@ -22,17 +23,23 @@ void with_tile_variant(const Conv2dPlan& plan, const Body& body) {
   }
 }
 
-/// The epilogue of one chunk of runs: bias and residual go with the first, ReLU and mask with the
-/// last, and in between the sums so far are what is added.
+/// The output of one chunk of runs, which goes on from the sums of those before. They are kept
+/// where the result will be, or, since a residual is added only after a norm, in the norm's y.
 template <typename T>
 TileOutput<T> chunk_output(TileOutput<T> out, bool first, bool last) {
+  Conv2dEpilogue<T>& e = out.epilogue;
+  T* const sums = e.norm.y ? e.norm.y : out.y;
   if (!first) {
-    out.epilogue.bias = nullptr;
-    out.epilogue.residual = out.y;
+    out.sums = sums;
+    e.bias = nullptr;
+    if (!e.norm) e.residual = nullptr;
   }
   if (!last) {
-    out.epilogue.relu = false;
-    out.epilogue.mask = nullptr;
+    out.y = sums;
+    if (e.norm) e.residual = nullptr;
+    e.norm = {};
+    e.relu = false;
+    e.mask = nullptr;
   }
   return out;
 }
@@ -50,9 +57,7 @@ void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter, Ti
     for (std::size_t c = 0; c < lattice.chunks.size(); ++c) {
       const RunChunk& chunk = lattice.chunks[c];
       for (std::int64_t k = 0; k < blocks; ++k) {
-        TileOutput<T> block = out.moved(k * kWidth);
-        if (block.epilogue.bias) block.epilogue.bias += k * kWidth;
-        block.channels -= k * kWidth;
+        const TileOutput<T> block = out.from_channel(k * kWidth);
         for (std::int64_t row = band.first; row < end; ++row) {
           const bool last_row = row == lattice.rows - 1;
           const std::int64_t pixel =
@@ -102,13 +107,12 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
           packed,
           source + image * plan.height * plan.width * plan.pixel_stride + group * plan.channels,
           plan, first, plan.band_rows);
-      TileOutput<T> image_out{out, plan.out_column_step * plan.out_pixel_stride, plan.out_channels,
-                              epilogue};
-      if (epilogue.bias) image_out.epilogue.bias += group * plan.out_channels;
+      const TileOutput<T> all{out, plan.out_column_step * plan.out_pixel_stride,
+                              (group + 1) * plan.out_channels, epilogue};
       correlate_band<kStride, kVectors>(
           plan, packed, filters.data() + group * filter_size,
-          image_out.moved(image * plan.out_height * plan.out_width * plan.out_pixel_stride +
-                          group * plan.out_channels),
+          all.from_channel(group * plan.out_channels)
+              .moved(image * plan.out_height * plan.out_width * plan.out_pixel_stride),
           Range{first, first + plan.band_rows});
     });
   });
@@ -178,7 +182,7 @@ void accumulate_band(T* filter, const Conv2dPlan& plan, const T* packed, const T
 
 template <typename T>
 void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate) {
+                            bool accumulate, double* dy_sums) {
   const Conv2dPlan& plan = conv2d_forward_plan(shape, sizeof(T));
   const Lattice& lattice = plan.lattices.front();
   const std::int64_t channels = shape.channels_per_group();
@@ -199,6 +203,7 @@ void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
     const std::int64_t dy_size = whole ? 0 : plan.band_rows * plan.out_width * dy_pixel;
     const std::int64_t tasks = cut.slices * cut.parts;
     const Workspace<T> sums(cut.slices * groups * size);
+    BiasSums bias(dy_sums, cut.slices, shape.k);
     const Workspace<T> scratch(tasks * (plan.band_size() + dy_size));
 
     parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
@@ -227,8 +232,12 @@ void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
           const bool ragged = plan.missing_columns > 0 && first + rows == plan.out_height;
           const std::int64_t last_columns = plan.out_width - plan.missing_columns;
           const std::int64_t whole_rows = rows - (ragged ? 1 : 0);
+          const std::int64_t pixels = rows * plan.out_width - (ragged ? plan.missing_columns : 0);
+          const std::int64_t k = part.first * kWidth;
+          bias.add(slice, group * plan.out_channels + k,
+                   std::min(part.last * kWidth, plan.out_channels) - k, dy_band + k, shape.k,
+                   pixels);
           if (!whole) {
-            const std::int64_t pixels = rows * plan.out_width - (ragged ? plan.missing_columns : 0);
             std::fill_n(padded, dy_size, T(0));
             copy_pixels(padded, dy_pixel, dy_band, shape.k, plan.out_channels, pixels);
             dy_band = padded;
@@ -244,6 +253,8 @@ void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
         }
       }
     });
+
+    bias.finish();
 
     // Slice after slice, and from the packed order back to the filter's.
     parallel_for(groups * blocks, [&](std::int64_t i) {
@@ -276,7 +287,7 @@ void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
                                const Conv2dEpilogue<T>&);                         \
   template void direct_backward_input(T*, const T*, const T*, const Conv2dShape&, \
                                       const Conv2dEpilogue<T>&);                  \
-  template void direct_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool);
+  template void direct_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool, double*);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 

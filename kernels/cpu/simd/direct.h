@@ -15,6 +15,6 @@ void direct_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
 
 template <typename T>
 void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate);
+                            bool accumulate, double* dy_sums);
 
 }  // namespace attune::kernels::cpu::ATTUNE_ISA

@@ -51,26 +51,6 @@ ATTUNE_INLINE void multiply_tile(Vector<T> (&sum)[kPixels][kVectors], const T* x
   }
 }
 
-/// Where tiles go: neighbouring pixels `pixel_stride` elements apart, of which `channels` exist.
-/// Like `y`, what the epilogue points to belongs to the first of these channels, and residual and
-/// mask to the same pixel as y.
-template <typename T>
-struct TileOutput {
-  T* y = nullptr;
-  std::int64_t pixel_stride = 0;
-  std::int64_t channels = 0;
-  Conv2dEpilogue<T> epilogue;
-
-  /// The same, `offset` elements further on, but in the same channels.
-  ATTUNE_INLINE TileOutput moved(std::int64_t offset) const {
-    TileOutput there = *this;
-    there.y += offset;
-    if (epilogue.residual) there.epilogue.residual += offset;
-    if (epilogue.mask) there.epilogue.mask += offset;
-    return there;
-  }
-};
-
 // The steps of an epilogue, for one scalar or one vector. A NaN passes the ReLU.
 template <typename V>
 ATTUNE_INLINE V relu(V value) {
@@ -83,33 +63,99 @@ ATTUNE_INLINE V select_positive(V mask, V value) {
   return mask > zero ? value : zero;
 }
 
+/// Where tiles go: neighbouring pixels `pixel_stride` elements apart, of which `channels` exist.
+/// Like `y`, what the epilogue points to belongs to the first of these channels, and what has the
+/// output's shape to the same pixel as y. Sums go on from `sums`, unless null.
+template <typename T>
+struct TileOutput {
+  T* y = nullptr;
+  std::int64_t pixel_stride = 0;
+  std::int64_t channels = 0;
+  Conv2dEpilogue<T> epilogue;
+  const T* sums = nullptr;
+
+  /// The same, `offset` elements further on, but in the same channels.
+  ATTUNE_INLINE TileOutput moved(std::int64_t offset) const {
+    TileOutput there = *this;
+    there.y += offset;
+    if (epilogue.norm.y) there.epilogue.norm.y += offset;
+    if (epilogue.residual) there.epilogue.residual += offset;
+    if (epilogue.mask) there.epilogue.mask += offset;
+    return there;
+  }
+
+  /// The same pixels, from another channel on.
+  ATTUNE_INLINE TileOutput from_channel(std::int64_t channel) const {
+    TileOutput there = moved(channel);
+    there.channels -= channel;
+    Conv2dEpilogue<T>& e = there.epilogue;
+    for (const T** vector : {&e.bias, &e.norm.mean, &e.norm.slope, &e.norm.shift}) {
+      if (*vector) *vector += channel;
+    }
+    return there;
+  }
+};
+
+/// Applies an epilogue to many vectors, each step being decided on once for all of them:
+/// for_each(body) calls body(vector, element, channel) for each, with its place in the output and
+/// among the channels.
+template <typename T, typename ForEach>
+ATTUNE_INLINE void apply_epilogue(const Conv2dEpilogue<T>& e, const ForEach& for_each) {
+  if (e.bias) {
+    for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA { v += load(e.bias + c); });
+  }
+  if (e.norm) {
+    const Conv2dNorm<T> norm = e.norm;
+    if (norm.y) {
+      for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(norm.y + i, v); });
+    }
+    // The difference first: v * slope + (beta - mean * slope) loses digits where |mean| >> sigma.
+    for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA {
+      v = (v - load(norm.mean + c)) * load(norm.slope + c) + load(norm.shift + c);
+    });
+  }
+  if (e.residual) {
+    for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(e.residual + i); });
+  }
+  if (e.relu) for_each([&](auto& v, auto, auto) ATTUNE_INLINE_LAMBDA { v = relu(v); });
+  if (e.mask) {
+    for_each([&](auto& v, auto i, auto)
+                 ATTUNE_INLINE_LAMBDA { v = select_positive(load(e.mask + i), v); });
+  }
+}
+
+/// The same for one element.
+template <typename T>
+T apply_epilogue(const Conv2dEpilogue<T>& e, T v, std::int64_t i, std::int64_t c) {
+  if (e.bias) v += e.bias[c];
+  if (e.norm) {
+    if (e.norm.y) e.norm.y[i] = v;
+    v = (v - e.norm.mean[c]) * e.norm.slope[c] + e.norm.shift[c];
+  }
+  if (e.residual) v += e.residual[i];
+  if (e.relu) v = relu(v);
+  return e.mask ? select_positive(e.mask[i], v) : v;
+}
+
 /// Finishes and stores tile[p][v], neighbouring pixels and neighbouring vectors of channels, `at`
-/// elements into `out`. Each step of the epilogue is decided on once for the whole tile.
+/// elements into `out`.
 template <int kPixels, int kVectors, typename T>
 ATTUNE_INLINE void store_whole_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
                                     std::int64_t at) {
-  // Copies, since a vector that is stored might, for all the compiler knows, change `out`.
-  const Conv2dEpilogue<T> e = out.epilogue;
-  const std::int64_t stride = out.pixel_stride;
-  T* const y = out.y;
+  // A copy, since a vector that is stored might, for all the compiler knows, change `out`.
+  const TileOutput<T> to = out;
   const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
     unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
-      unroll<kVectors>(
-          [&](auto v) { body(tile[p][v], at + p * stride + v * kLanes<T>, v * kLanes<T>); });
+      unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
+        body(tile[p][v], at + p * to.pixel_stride + v * kLanes<T>, v * kLanes<T>);
+      });
     });
   };
-  if (e.bias)
-    for_each([&](auto& value, auto, auto channel)
-                 ATTUNE_INLINE_LAMBDA { value += load(e.bias + channel); });
-  if (e.residual)
-    for_each([&](auto& value, auto i, auto)
-                 ATTUNE_INLINE_LAMBDA { value += load(e.residual + i); });
-  if (e.relu) for_each([&](auto& value, auto, auto) ATTUNE_INLINE_LAMBDA { value = relu(value); });
-  if (e.mask) {
-    for_each([&](auto& value, auto i, auto)
-                 ATTUNE_INLINE_LAMBDA { value = select_positive(load(e.mask + i), value); });
+  if (to.sums) {
+    for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(to.sums + i); });
   }
-  for_each([&](auto& value, auto i, auto) ATTUNE_INLINE_LAMBDA { store(y + i, value); });
+  apply_epilogue(to.epilogue, for_each);
+  for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(to.y + i, v); });
 }
 
 /// The same where the last channels do not fill the vectors: via memory, one by one.
@@ -123,16 +169,11 @@ ATTUNE_INLINE void store_partial_tile(const Vector<T> (&tile)[kPixels][kVectors]
       store(values + p * kWidth + v * kLanes<T>, tile[p][v]);
     });
   });
-  const Conv2dEpilogue<T>& e = out.epilogue;
   for (int p = 0; p < kPixels; ++p) {
     for (std::int64_t c = 0; c < out.channels; ++c) {
       const std::int64_t i = at + p * out.pixel_stride + c;
-      T value = values[p * kWidth + c];
-      if (e.bias) value += e.bias[c];
-      if (e.residual) value += e.residual[i];
-      if (e.relu) value = relu(value);
-      if (e.mask) value = select_positive(e.mask[i], value);
-      out.y[i] = value;
+      const T value = values[p * kWidth + c] + (out.sums ? out.sums[i] : T(0));
+      out.y[i] = apply_epilogue(out.epilogue, value, i, c);
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attune/kernels/cpu/parallel.h"
+#include "attune/kernels/cpu/simd/bias_gradient.h"
 #include "attune/kernels/cpu/simd/winograd_product.h"
 #include "attune/kernels/memory.h"
 
@@ -127,8 +128,8 @@ ATTUNE_INLINE TileExtent extent_of(const Geometry& g, const TilePosition& at) {
           std::min<std::int64_t>(kTile, g.out_width - at.column)};
 }
 
-/// A^T m A of one vector of channels of a tile, and the epilogue. `out` is at these channels of the
-/// tensor's first pixel. Not inlined, like transform_patch.
+/// A^T m A of one vector of channels of a tile, from `channel` on, and the epilogue. Not inlined,
+/// like transform_patch.
 template <bool kWhole, typename T>
 [[gnu::noinline]] void transform_product(T* out, const Conv2dEpilogue<T>& epilogue,
                                          const TileExtent& tile, std::int64_t channel,
@@ -144,30 +145,18 @@ template <bool kWhole, typename T>
   Vector<T> value[kTile][kTile];
   unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA { transform_output(value[i], half[i]); });
 
-  const Conv2dEpilogue<T> e = epilogue;
   const TileExtent at = tile;
   const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
     unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
       unroll<kTile>([&](auto j) ATTUNE_INLINE_LAMBDA {
         if (kWhole || (i < at.rows && j < at.columns)) {
-          body(value[i][j], at.first + i * at.row + j * at.pixel + channel);
+          body(value[i][j], at.first + i * at.row + j * at.pixel + channel, channel);
         }
       });
     });
   };
-  if (e.bias) {
-    const Vector<T> bias = load(e.bias + channel);
-    for_each([&](auto& v, auto) ATTUNE_INLINE_LAMBDA { v += bias; });
-  }
-  if (e.residual) {
-    for_each([&](auto& v, auto i) ATTUNE_INLINE_LAMBDA { v += load(e.residual + i); });
-  }
-  if (e.relu) for_each([&](auto& v, auto) ATTUNE_INLINE_LAMBDA { v = relu(v); });
-  if (e.mask) {
-    for_each([&](auto& v, auto i)
-                 ATTUNE_INLINE_LAMBDA { v = select_positive(load(e.mask + i), v); });
-  }
-  for_each([&](auto& v, auto i) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
+  apply_epilogue(Conv2dEpilogue<T>(epilogue), for_each);
+  for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
 }
 
 /// The products of one tile, for all channels.
@@ -242,6 +231,9 @@ class Prefetcher {
   ATTUNE_INLINE void fetch(int frequencies) {
     for (; done_ * kFrequencies < tiles_ * frequencies; ++done_) {
       prefetch_tile<true>(out_, g_.out_height, g_.out_width, g_.out_channels, at_);
+      if (epilogue_.norm.y) {
+        prefetch_tile<true>(epilogue_.norm.y, g_.out_height, g_.out_width, g_.out_channels, at_);
+      }
       for (const T* read : {epilogue_.residual, epilogue_.mask}) {
         if (read) prefetch_tile<false>(read, g_.out_height, g_.out_width, g_.out_channels, at_);
       }
@@ -356,8 +348,8 @@ void winograd_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& 
 }
 
 template <typename T>
-void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s,
-                              bool accumulate) {
+void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s, bool accumulate,
+                              double* dy_sums) {
   with_vectors<T>(s.k, [&]<int kVectors>() {
     constexpr std::int64_t kWidth = kVectors * kLanes<T>;
     constexpr std::int64_t kSliceTiles = 128;  // fewer are not worth adding up a filter for
@@ -373,6 +365,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
     const Workspace<T> zeros(kPatch * g.channels);
     std::fill_n(zeros.data(), kPatch * g.channels, T(0));
     const Workspace<T> du(slices * du_size);
+    BiasSums bias(dy_sums, slices, s.k);
     const std::int64_t scratch_size = layout.in_size() + layout.out_size();
     const Workspace<T> scratch(slices * scratch_size);
     parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
@@ -388,6 +381,12 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
           transform_patches(patches + t * kBlock, layout, patch_at(x, g, at, zeros.data()));
           transform_gradients(gradients + t * kWidth, layout, dy, extent_of(g, at));
         });
+        // The row of A for the point 1 is all ones: at the frequency (1, 1) is the sum of a tile.
+        for (std::int64_t k = 0; k < s.k; k += kWidth) {
+          bias.add(slice, k, std::min(kWidth, s.k - k),
+                   gradients + (kPatch + 1) * layout.out_frequency() + layout.output(k), kWidth,
+                   count);
+        }
         for (int f = 0; f < kFrequencies; ++f) {
           for (std::int64_t k = 0; k < width_blocks; ++k) {
             T* block = sums + (f * width_blocks + k) * s.c * kWidth;
@@ -402,6 +401,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
         }
       }
     });
+    bias.finish();
     gather_filter_gradient<kVectors>(dw, du.data(), slices, du_size, filter_view(s), accumulate);
   });
 }
@@ -411,7 +411,7 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
                                  const Conv2dEpilogue<T>&);                         \
   template void winograd_backward_input(T*, const T*, const T*, const Conv2dShape&, \
                                         const Conv2dEpilogue<T>&);                  \
-  template void winograd_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool);
+  template void winograd_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool, double*);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)
 
