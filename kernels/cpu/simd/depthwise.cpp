@@ -31,11 +31,11 @@ void transpose_filter(T* taps, const T* w, const Conv2dShape& shape, std::int64_
   }
 }
 
-/// One row of a lattice, one vector of channels: sum over taps of x[pixel + tap] * w[tap].
+/// One row of a lattice, one vector of channels, `at` elements into `out`: sum over taps of x[pixel
+/// + tap] * w[tap].
 template <typename T>
 void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, const Lattice& lattice,
-                             const TileOutput<T>& out, std::int64_t pixels) {
-  std::int64_t at = 0;
+                             const TileOutput<T>& out, std::int64_t at, std::int64_t pixels) {
   const auto tile = [&]<int kPixels>(std::integral_constant<int, kPixels>) ATTUNE_INLINE_LAMBDA {
     Vector<T> sum[kPixels][1];
     clear(sum);
@@ -45,7 +45,7 @@ void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, cons
       unroll<kPixels>([&](auto p)
                           ATTUNE_INLINE_LAMBDA { sum[p][0] += load(in + p * kBlock) * weight; });
     }
-    store_tile(sum, out, at);
+    finish_tile(sum, out, at);
     x += kPixels * kBlock;
     at += kPixels * out.pixel_stride;
   };
@@ -83,8 +83,8 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
               lattice.column;
           multiply_row_by_channel(packed + c / kBlock * plan.block_size() + c % kBlock +
                                       (row - first) * plan.lattice_row_step * plan.row_size(),
-                                  taps.data() + c, stride, lattice,
-                                  block.moved(pixel * plan.out_pixel_stride), lattice.columns);
+                                  taps.data() + c, stride, lattice, block,
+                                  pixel * plan.out_pixel_stride, lattice.columns);
         }
       }
     }

@@ -44,11 +44,11 @@ TileOutput<T> chunk_output(TileOutput<T> out, bool first, bool last) {
   return out;
 }
 
-/// One band of one image and group, all lattices and output channels. `out` is the image's first
-/// pixel.
+/// One band of one image and group, all lattices and output channels. `image` is where the image's
+/// first pixel is in `out`.
 template <int kStride, int kVectors, typename T>
-void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter, TileOutput<T> out,
-                    Range band) {
+void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter,
+                    const TileOutput<T>& out, std::int64_t image, Range band) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
   const std::int64_t blocks = ceil_div(plan.out_channels, kWidth);
   for (const Lattice& lattice : plan.lattices) {
@@ -57,7 +57,8 @@ void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter, Ti
     for (std::size_t c = 0; c < lattice.chunks.size(); ++c) {
       const RunChunk& chunk = lattice.chunks[c];
       for (std::int64_t k = 0; k < blocks; ++k) {
-        const TileOutput<T> block = out.from_channel(k * kWidth);
+        const TileOutput<T> block =
+            chunk_output(out.from_channel(k * kWidth), c == 0, c + 1 == lattice.chunks.size());
         for (std::int64_t row = band.first; row < end; ++row) {
           const bool last_row = row == lattice.rows - 1;
           const std::int64_t pixel =
@@ -65,9 +66,8 @@ void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter, Ti
           multiply_row<kStride, kVectors>(
               packed + (row - band.first) * plan.lattice_row_step * plan.row_size(),
               lattice_filter + (k * lattice.steps + chunk.first_step) * kWidth,
-              lattice.runs.data() + chunk.first_run, chunk.run_count,
-              chunk_output(block.moved(pixel * plan.out_pixel_stride), c == 0,
-                           c + 1 == lattice.chunks.size()),
+              lattice.runs.data() + chunk.first_run, chunk.run_count, block,
+              image + pixel * plan.out_pixel_stride,
               lattice.columns - (last_row ? plan.missing_columns : 0));
         }
       }
@@ -111,8 +111,8 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
                               (group + 1) * plan.out_channels, epilogue};
       correlate_band<kStride, kVectors>(
           plan, packed, filters.data() + group * filter_size,
-          all.from_channel(group * plan.out_channels)
-              .moved(image * plan.out_height * plan.out_width * plan.out_pixel_stride),
+          all.from_channel(group * plan.out_channels),
+          image * plan.out_height * plan.out_width * plan.out_pixel_stride,
           Range{first, first + plan.band_rows});
     });
   });

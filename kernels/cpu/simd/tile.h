@@ -17,6 +17,16 @@ ATTUNE_INLINE void clear(V (&tile)[kRows][kColumns]) {
   });
 }
 
+/// Stores a tile without gaps.
+template <typename T, typename V, int kRows, int kColumns>
+ATTUNE_INLINE void store_tile(T* to, const V (&tile)[kRows][kColumns]) {
+  unroll<kRows>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    unroll<kColumns>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      store(to + (i * kColumns + j) * kLanes<T>, tile[i][j]);
+    });
+  });
+}
+
 /// sum[p][v] += x[p * kStride] * filter[v]: one step, which is one input channel of one tap.
 template <int kStride, int kPixels, int kVectors, typename T>
 ATTUNE_INLINE void multiply_step(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter) {
@@ -74,45 +84,44 @@ struct TileOutput {
   Conv2dEpilogue<T> epilogue;
   const T* sums = nullptr;
 
-  /// The same, `offset` elements further on, but in the same channels.
-  ATTUNE_INLINE TileOutput moved(std::int64_t offset) const {
-    TileOutput there = *this;
-    there.y += offset;
-    if (epilogue.norm.y) there.epilogue.norm.y += offset;
-    if (epilogue.residual) there.epilogue.residual += offset;
-    if (epilogue.mask) there.epilogue.mask += offset;
-    return there;
-  }
-
   /// The same pixels, from another channel on.
-  ATTUNE_INLINE TileOutput from_channel(std::int64_t channel) const {
-    TileOutput there = moved(channel);
+  TileOutput from_channel(std::int64_t channel) const {
+    TileOutput there = *this;
+    there.y += channel;
     there.channels -= channel;
     Conv2dEpilogue<T>& e = there.epilogue;
-    for (const T** vector : {&e.bias, &e.norm.mean, &e.norm.slope, &e.norm.shift}) {
-      if (*vector) *vector += channel;
+    if (e.norm.y) e.norm.y += channel;
+    for (const T** pointer :
+         {&e.bias, &e.norm.mean, &e.norm.slope, &e.norm.shift, &e.residual, &e.mask, &there.sums}) {
+      if (*pointer) *pointer += channel;
     }
     return there;
   }
 };
 
-/// Applies an epilogue to many vectors, each step being decided on once for all of them:
-/// for_each(body) calls body(vector, element, channel) for each, with its place in the output and
-/// among the channels.
+/// Applies an epilogue to `v`, a scalar or a vector, which is element `i` of the output and belongs
+/// to channel `c`.
+template <typename V, typename T>
+ATTUNE_INLINE V apply_epilogue(const Conv2dEpilogue<T>& e, V v, std::int64_t i, std::int64_t c) {
+  if (e.bias) v += load_as<V>(e.bias + c);
+  if (e.norm) {
+    if (e.norm.y) store(e.norm.y + i, v);
+    // The difference first: v * slope + (shift - mean * slope) loses digits where |mean| >> sigma.
+    v = (v - load_as<V>(e.norm.mean + c)) * load_as<V>(e.norm.slope + c) +
+        load_as<V>(e.norm.shift + c);
+  }
+  if (e.residual) v += load_as<V>(e.residual + i);
+  if (e.relu) v = relu(v);
+  if (e.mask) v = select_positive(load_as<V>(e.mask + i), v);
+  return v;
+}
+
+/// The same without a norm for many vectors, each step being decided on once for all of them:
+/// for_each(body) calls body(vector, i, c) for each.
 template <typename T, typename ForEach>
-ATTUNE_INLINE void apply_epilogue(const Conv2dEpilogue<T>& e, const ForEach& for_each) {
+ATTUNE_INLINE void apply_epilogue_to_all(const Conv2dEpilogue<T>& e, const ForEach& for_each) {
   if (e.bias) {
     for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA { v += load(e.bias + c); });
-  }
-  if (e.norm) {
-    const Conv2dNorm<T> norm = e.norm;
-    if (norm.y) {
-      for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(norm.y + i, v); });
-    }
-    // The difference first: v * slope + (beta - mean * slope) loses digits where |mean| >> sigma.
-    for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA {
-      v = (v - load(norm.mean + c)) * load(norm.slope + c) + load(norm.shift + c);
-    });
   }
   if (e.residual) {
     for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(e.residual + i); });
@@ -124,82 +133,69 @@ ATTUNE_INLINE void apply_epilogue(const Conv2dEpilogue<T>& e, const ForEach& for
   }
 }
 
-/// The same for one element.
-template <typename T>
-T apply_epilogue(const Conv2dEpilogue<T>& e, T v, std::int64_t i, std::int64_t c) {
-  if (e.bias) v += e.bias[c];
-  if (e.norm) {
-    if (e.norm.y) e.norm.y[i] = v;
-    v = (v - e.norm.mean[c]) * e.norm.slope[c] + e.norm.shift[c];
-  }
-  if (e.residual) v += e.residual[i];
-  if (e.relu) v = relu(v);
-  return e.mask ? select_positive(e.mask[i], v) : v;
-}
-
-/// Finishes and stores tile[p][v], neighbouring pixels and neighbouring vectors of channels, `at`
-/// elements into `out`.
-template <int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void store_whole_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
-                                    std::int64_t at) {
-  // A copy, since a vector that is stored might, for all the compiler knows, change `out`.
-  const TileOutput<T> to = out;
-  const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
-    unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
-      unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
-        body(tile[p][v], at + p * to.pixel_stride + v * kLanes<T>, v * kLanes<T>);
-      });
-    });
-  };
-  if (to.sums) {
-    for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(to.sums + i); });
-  }
-  apply_epilogue(to.epilogue, for_each);
-  for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(to.y + i, v); });
-}
-
-/// The same where the last channels do not fill the vectors: via memory, one by one.
-template <int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void store_partial_tile(const Vector<T> (&tile)[kPixels][kVectors],
-                                      const TileOutput<T>& out, std::int64_t at) {
+/// Finishes `pixels` neighbouring pixels of a tile, values[pixel][kVectors * lanes], and stores
+/// them `at` elements into `out`.
+template <int kVectors, typename T>
+[[gnu::noinline]] void finish_tile(const T* values, std::int64_t pixels, const TileOutput<T>& out,
+                                   std::int64_t at) {
   constexpr int kWidth = kVectors * kLanes<T>;
-  T values[kPixels * kWidth];
-  unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
-    unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
-      store(values + p * kWidth + v * kLanes<T>, tile[p][v]);
-    });
-  });
-  for (int p = 0; p < kPixels; ++p) {
-    for (std::int64_t c = 0; c < out.channels; ++c) {
-      const std::int64_t i = at + p * out.pixel_stride + c;
-      const T value = values[p * kWidth + c] + (out.sums ? out.sums[i] : T(0));
-      out.y[i] = apply_epilogue(out.epilogue, value, i, c);
+  for (std::int64_t p = 0; p < pixels; ++p, values += kWidth, at += out.pixel_stride) {
+    const auto finish = [&](auto v, std::int64_t c) ATTUNE_INLINE_LAMBDA {
+      if (out.sums) v += load_as<decltype(v)>(out.sums + at + c);
+      store(out.y + at + c, apply_epilogue(out.epilogue, v, at + c, c));
+    };
+    if (out.channels >= kWidth) {
+      unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
+        finish(load(values + v * kLanes<T>), v * kLanes<T>);
+      });
+    } else {
+      for (std::int64_t c = 0; c < out.channels; ++c) finish(values[c], c);
     }
   }
 }
 
+/// Finishes tile[p][v] and stores it `at` elements into `out`: in registers if its vectors are full
+/// and the epilogue leaves any free, else via memory.
 template <int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void store_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
-                              std::int64_t at) {
-  if (out.channels >= kVectors * kLanes<T>) {
-    store_whole_tile(tile, out, at);
-  } else {
-    store_partial_tile(tile, out, at);
+ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
+                               std::int64_t at) {
+  constexpr int kWidth = kVectors * kLanes<T>;
+  if (out.channels < kWidth || out.epilogue.norm) {
+    alignas(kVectorBytes) T values[kPixels * kWidth];
+    store_tile(values, tile);
+    finish_tile<kVectors>(values, kPixels, out, at);
+    return;
   }
+  // Copies, since a vector that is stored might, for all the compiler knows, change `out`.
+  const Conv2dEpilogue<T> e = out.epilogue;
+  const std::int64_t stride = out.pixel_stride;
+  T* const y = out.y;
+  const T* const sums = out.sums;
+  const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
+    unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
+      unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
+        body(tile[p][v], at + p * stride + v * kLanes<T>, v * kLanes<T>);
+      });
+    });
+  };
+  if (sums) for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(sums + i); });
+  apply_epilogue_to_all(e, for_each);
+  for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(y + i, v); });
 }
 
 /// Tiles of kPixels outputs, from pixel `first` on until fewer than that are left in a row of
-/// `pixels`; returns the first pixel that is left. A function for each size: compilers take very
-/// long over one that has them all.
+/// `pixels` that is `at` elements into `out`; returns the first pixel that is left. A function for
+/// each size: compilers take very long over one that has them all.
 template <int kStride, int kPixels, int kVectors, typename T>
 [[gnu::noinline]] std::int64_t multiply_tiles(const T* x, const T* filter, const Run* runs,
                                               std::int64_t run_count, const TileOutput<T>& out,
-                                              std::int64_t first, std::int64_t pixels) {
+                                              std::int64_t at, std::int64_t first,
+                                              std::int64_t pixels) {
   for (; first + kPixels <= pixels; first += kPixels) {
     Vector<T> sum[kPixels][kVectors];
     clear(sum);
     multiply_tile<kStride>(sum, x + first * kStride, filter, runs, run_count);
-    store_tile(sum, out, first * out.pixel_stride);
+    finish_tile(sum, out, at + first * out.pixel_stride);
   }
   return first;
 }
@@ -227,13 +223,13 @@ ATTUNE_INLINE void for_each_tile_size(std::int64_t count, const TilesOf& tiles_o
   size(std::integral_constant<int, 1>{});
 }
 
-/// A row of `pixels` neighbouring outputs. What a pixel gets does not depend on the tile it falls
-/// into.
+/// A row of `pixels` neighbouring outputs, `at` elements into `out`. What a pixel gets does not
+/// depend on the tile it falls into.
 template <int kStride, int kVectors, typename T>
 void multiply_row(const T* x, const T* filter, const Run* runs, std::int64_t run_count,
-                  const TileOutput<T>& out, std::int64_t pixels) {
+                  const TileOutput<T>& out, std::int64_t at, std::int64_t pixels) {
   for_each_tile_size<kVectors>(pixels, [&]<int kPixels>(std::int64_t first) {
-    return multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, first,
+    return multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, at, first,
                                                       pixels);
   });
 }
@@ -275,10 +271,7 @@ template <int kStride, int kInputs, int kVectors, typename T>
     }
     for (; left > 0; --left, in += kStride, out += dy_pixel) multiply_weight_step(sum, in, out);
   }
-  unroll<kInputs>([&](auto i) ATTUNE_INLINE_LAMBDA {
-    unroll<kVectors>(
-        [&](auto v) ATTUNE_INLINE_LAMBDA { store(dw + i * kWidth + v * kLanes<T>, sum[i][v]); });
-  });
+  store_tile(dw, sum);
 }
 
 /// Most inputs in a tile of multiply_weight_tile.

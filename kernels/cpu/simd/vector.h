@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 // The vector registers of one instruction set. Everything below this folder is compiled once for
@@ -62,6 +63,20 @@ ATTUNE_INLINE Vector<T> load(const T* from) {
 template <typename T>
 ATTUNE_INLINE void store(T* to, Vector<T> value) {
   *reinterpret_cast<typename VectorType<T>::unaligned*>(to) = value;
+}
+
+/// A scalar's counterpart of load(), for what is written for both; and of store().
+template <typename V, typename T>
+ATTUNE_INLINE V load_as(const T* from) {
+  if constexpr (sizeof(V) == sizeof(T)) {
+    return *from;
+  } else {
+    return load(from);
+  }
+}
+template <typename T>
+ATTUNE_INLINE void store(T* to, std::type_identity_t<T> value) {
+  *to = value;
 }
 
 /// The first `count` lanes; the others are zero.

@@ -145,6 +145,7 @@ template <bool kWhole, typename T>
   Vector<T> value[kTile][kTile];
   unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA { transform_output(value[i], half[i]); });
 
+  const Conv2dEpilogue<T> e = epilogue;
   const TileExtent at = tile;
   const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
     unroll<kTile>([&](auto i) ATTUNE_INLINE_LAMBDA {
@@ -155,7 +156,11 @@ template <bool kWhole, typename T>
       });
     });
   };
-  apply_epilogue(Conv2dEpilogue<T>(epilogue), for_each);
+  if (e.norm) {
+    for_each([&](auto& v, auto i, auto c) ATTUNE_INLINE_LAMBDA { v = apply_epilogue(e, v, i, c); });
+  } else {
+    apply_epilogue_to_all(e, for_each);
+  }
   for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
 }
 

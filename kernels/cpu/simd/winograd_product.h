@@ -50,11 +50,7 @@ template <int kTiles, int kVectors, typename T>
     for (std::int64_t b = 0; b < channel_blocks; ++b, in += in_block, w += kBlock * kWidth) {
       multiply_steps<kBlock>(sum, in, w, kBlock);
     }
-    T* out = products + first * kWidth;
-    unroll<kTiles>([&](auto t) ATTUNE_INLINE_LAMBDA {
-      unroll<kVectors>(
-          [&](auto v) ATTUNE_INLINE_LAMBDA { store(out + t * kWidth + v * kLanes<T>, sum[t][v]); });
-    });
+    store_tile(products + first * kWidth, sum);
   }
   return first;
 }
