@@ -33,6 +33,7 @@ int main_checked(int argc, char** argv) {
   if (threads > 0) set_num_threads(threads);
 
   benchmark::AddCustomContext("attune", std::string(version));
+  benchmark::AddCustomContext("compiler", ATTUNE_COMPILER);
   benchmark::AddCustomContext("isa", cpu_isa());
   benchmark::AddCustomContext("threads", std::to_string(num_threads()));
   benchmarks::add_conv2d_cases();
