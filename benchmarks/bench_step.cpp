@@ -13,6 +13,7 @@
 #include <attune/optim/sgd.h>
 #include <attune/version.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -48,12 +49,20 @@ struct Contestant {
   std::unique_ptr<Sgd> optimizer;
   std::vector<double> medians;  ///< milliseconds, of each round
   std::int64_t saved_bytes = 0, peak_bytes = 0;
+  double page_faults = 0;  ///< a step, of the last round
 };
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t half = values.size() / 2;
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+/// Of this process so far, without those that had to read a file.
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
 }
 
 Contestant make_contestant(const Options& options, Mode mode) {
@@ -76,9 +85,8 @@ Contestant make_contestant(const Options& options, Mode mode) {
 /// Classes at random. All the same would soon be learned, and gradients too small for normalised
 /// floats take a CPU many times as long.
 Tensor random_targets(const Options& options, const ResNet& net) {
-  const Tensor uniform = random_uniform({options.batch}, 0,
-                                        static_cast<double>(net.head().weight().size(0)),
-                                        default_generator());
+  const Tensor uniform = random_uniform(
+      {options.batch}, 0, static_cast<double>(net.head().weight().size(0)), default_generator());
   std::vector<std::int64_t> targets;
   for (const float value : uniform.to_vector<float>()) {
     targets.push_back(static_cast<std::int64_t>(value));
@@ -123,11 +131,13 @@ void print(const Options& options, const Contestant& c) {
                                 {"what", options.what},
                                 {"layout", "nhwc"},
                                 {"isa", cpu_isa()},
+                                {"compiler", ATTUNE_COMPILER},
                                 {"algorithm", options.algorithm},
                                 {"threads", num_threads()},
                                 {"mode", to_string(c.mode)},
                                 {"ms", std::round(ms * 1e3) / 1e3},
-                                {"images_per_s", std::round(images_per_second * 10) / 10}};
+                                {"images_per_s", std::round(images_per_second * 10) / 10},
+                                {"page_faults", c.page_faults}};
     if (is_step) {
       line["saved_bytes"] = c.saved_bytes;
       line["peak_bytes_above_start"] = c.peak_bytes;
@@ -137,7 +147,7 @@ void print(const Options& options, const Contestant& c) {
     fmt::print("{:7} {:9.3f} ms {:10.1f} images/s", to_string(c.mode), ms, images_per_second);
     if (is_step)
       fmt::print("  saved {:>13L} bytes  peak {:>13L} bytes", c.saved_bytes, c.peak_bytes);
-    fmt::print("\n");
+    fmt::print("  {:g} page faults\n", c.page_faults);
   }
 }
 
@@ -165,14 +175,16 @@ void run(const Options& options) {
     for (Contestant& c : contestants) {
       for (int i = 0; i < 2; ++i) once(c);
       if (round == 0 && is_step) measure_memory(c, x, targets);
-      std::vector<double> laps;
-      for (int i = 0; i < options.steps; ++i) {
+      std::vector<double> laps(static_cast<std::size_t>(options.steps));
+      const long faults_before = page_faults();
+      for (double& lap : laps) {
         const auto start = std::chrono::steady_clock::now();
         once(c);
         const std::chrono::duration<double, std::milli> spent =
             std::chrono::steady_clock::now() - start;
-        laps.push_back(spent.count());
+        lap = spent.count();
       }
+      c.page_faults = static_cast<double>(page_faults() - faults_before) / options.steps;
       c.medians.push_back(median(laps));
     }
   }

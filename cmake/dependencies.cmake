@@ -88,7 +88,7 @@ attune_header_library(stb
   URL https://github.com/nothings/stb/archive/8b5f1f37b5b75829fc72d38e7b5d4bcbf8a26d55.zip
   SHA256 93a16ee3e866e719feec459f6f132cce932c5ec751eb38e3ec1975f911353d2e)
 
-if(ATTUNE_BUILD_EXAMPLES)
+if(ATTUNE_BUILD_EXAMPLES OR ATTUNE_BUILD_BENCHMARKS)
   attune_header_library(CLI11
     TARGET CLI11::CLI11
     DEBIAN libcli11-dev
