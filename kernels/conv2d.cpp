@@ -26,6 +26,14 @@ void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const
 }
 
 template <typename T>
+void conv2d_backward(Device device, T* dx, T* dw, const T* x, const T* dy, const T* w,
+                     const Conv2dShape& shape, const Conv2dEpilogue<T>& epilogue, bool accumulate,
+                     const Conv2dBiasGradient<T>& bias) {
+  dispatch(device, "conv2d_backward",
+           [&] { cpu::conv2d_backward(dx, dw, x, dy, w, shape, epilogue, accumulate, bias); });
+}
+
+template <typename T>
 void conv2d_backward_bias(Device device, T* db, const T* dy, std::int64_t pixels,
                           std::int64_t channels, bool accumulate) {
   dispatch(device, "conv2d_backward_bias",
@@ -44,6 +52,12 @@ template void conv2d_backward_weight(Device, float*, const float*, const float*,
                                      bool, const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(Device, double*, const double*, const double*,
                                      const Conv2dShape&, bool, const Conv2dBiasGradient<double>&);
+template void conv2d_backward(Device, float*, float*, const float*, const float*, const float*,
+                              const Conv2dShape&, const Conv2dEpilogue<float>&, bool,
+                              const Conv2dBiasGradient<float>&);
+template void conv2d_backward(Device, double*, double*, const double*, const double*, const double*,
+                              const Conv2dShape&, const Conv2dEpilogue<double>&, bool,
+                              const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(Device, float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(Device, double*, const double*, std::int64_t, std::int64_t,
                                    bool);

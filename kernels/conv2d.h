@@ -70,6 +70,13 @@ template <typename T>
 void conv2d_backward_weight(Device device, T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                             bool accumulate = false, const Conv2dBiasGradient<T>& bias = {});
 
+/// conv2d_backward_input (`epilogue` is dx's) and conv2d_backward_weight, with the same results, in
+/// one sweep where that saves reading x and dy twice. `dx` overlaps neither of them.
+template <typename T>
+void conv2d_backward(Device device, T* dx, T* dw, const T* x, const T* dy, const T* w,
+                     const Conv2dShape& shape, const Conv2dEpilogue<T>& epilogue = {},
+                     bool accumulate = false, const Conv2dBiasGradient<T>& bias = {});
+
 /// The gradient of the bias alone: db [channels] = sum of dy [pixels, channels] over the pixels;
 /// added to what db holds if `accumulate`, else overwriting it.
 template <typename T>

@@ -5,25 +5,17 @@
 namespace attune {
 namespace {
 
-struct Conv2dBackward final : Node {
-  enum Input { x_input, weight_input, bias_input, residual_input };
+struct Conv2dBackward final : ConvolutionNode {
+  enum { residual_input = bias_input + 1 };
 
-  Convolution conv;
-  Saved x, weight, relu_output;
+  Saved weight, relu_output;
 
-  Conv2dBackward(const char* name, const Convolution& convolution)
-      : Node(name), conv(convolution) {}
+  using ConvolutionNode::ConvolutionNode;
 
   void backward(Tensor grad) override {
     grad = through_relu(std::move(grad), relu_output);
-    conv.backward_parameters(destination_if_needed(weight_input), destination_if_needed(bias_input),
-                             restore(x), grad);
-    if (needs(x_input)) {
-      const bool masked = input_is_relu_output(x_input) && x.defined();
-      auto [grad_x, accumulate] = destination(x_input, masked);
-      conv.backward_input(grad_x, grad, restore(weight), accumulate,
-                          masked ? restore(x) : Tensor());
-    }
+    backward_convolution(grad, restore(weight), destination_if_needed(weight_input),
+                         destination_if_needed(bias_input));
     if (needs(residual_input)) add_grad(residual_input, std::move(grad));
   }
 };

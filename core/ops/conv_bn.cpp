@@ -35,13 +35,11 @@ void need_running_statistics(const char* op, const ConvBNTensors& t) {
 
 // ---- Train: the statistics are those of y, which gradients flow through ----
 
-struct ConvBNTrainBackward final : Node {
-  Convolution conv;
-  Saved x, weight, y, gamma, relu_output;
+struct ConvBNTrainBackward final : ConvolutionNode {
+  Saved weight, y, gamma, relu_output;
   Saved mean, rstd;
 
-  ConvBNTrainBackward(const char* name, const Convolution& convolution)
-      : Node(name), conv(convolution) {}
+  using ConvolutionNode::ConvolutionNode;
 
   void backward(Tensor dz) override {
     dz = through_relu(std::move(dz), relu_output);
@@ -57,14 +55,8 @@ struct ConvBNTrainBackward final : Node {
     if (needs(gamma_input)) add_grad(gamma_input, grads.gamma);
     if (needs(beta_input)) add_grad(beta_input, grads.beta);
     if (!want_y) return;
-    conv.backward_parameters(destination_if_needed(weight_input), destination_if_needed(bias_input),
-                             restore(x), grads.y);
-    if (needs(x_input)) {
-      const bool masked = input_is_relu_output(x_input) && x.defined();
-      auto [grad_x, accumulate] = destination(x_input, masked);
-      conv.backward_input(grad_x, grads.y, restore(weight), accumulate,
-                          masked ? restore(x) : Tensor());
-    }
+    backward_convolution(grads.y, restore(weight), destination_if_needed(weight_input),
+                         destination_if_needed(bias_input));
   }
 };
 
@@ -84,35 +76,21 @@ ConvolutionNorm convolution_norm(const ConvBNTensors& t, const Tensor& y, double
 // The normalisation being one constant map per channel, the block is the convolution with the
 // folded filter w' and bias b', and its gradients are had from dz alone. Only Eval has kept y, and
 // takes gamma's gradient from it; Tune has <dw', w> instead.
-struct ConvBNConstantBackward final : Node {
-  Convolution conv;
-  Saved x, relu_output;
+struct ConvBNConstantBackward final : ConvolutionNode {
+  Saved relu_output;
   Saved y;                               // Eval
   Saved folded_weight;                   // a recipe: fold again
   Saved weight, bias, gamma, mean, var;  // parameters and buffers: no bytes of their own
   double eps = 0;
 
-  ConvBNConstantBackward(const char* name, const Convolution& convolution)
-      : Node(name), conv(convolution) {}
+  using ConvolutionNode::ConvolutionNode;
 
+  // From the gradients of w' and b' (dw' and S = sum of dz) follow those of w, b, gamma and beta.
   void backward(Tensor dz) override {
     dz = through_relu(std::move(dz), relu_output);
-    backward_parameters(dz);
-    if (needs(x_input)) {
-      const bool masked = input_is_relu_output(x_input) && x.defined();
-      auto [grad_x, accumulate] = destination(x_input, masked);
-      conv.backward_input(grad_x, dz, restore(folded_weight), accumulate,
-                          masked ? restore(x) : Tensor());
-    }
-    if (needs(residual_input)) add_grad(residual_input, std::move(dz));
-  }
-
- private:
-  // From the gradients of w' and b' (dw' and S = sum of dz) to those of w, b, gamma and beta.
-  void backward_parameters(const Tensor& dz) {
     const bool gamma_from_y = y.defined();
     const bool through_weight = needs(weight_input) || (needs(gamma_input) && !gamma_from_y);
-    if (!through_weight && !gamma_from_y && !needs(bias_input) && !needs(beta_input)) return;
+    const bool sum_dz = through_weight || gamma_from_y || needs(bias_input) || needs(beta_input);
 
     Tensor grad_folded_bias;
     if (gamma_from_y) {
@@ -120,13 +98,13 @@ struct ConvBNConstantBackward final : Node {
           dz, restore(y), running_statistics(restore(mean), restore(var), eps), {});
       add_grad(gamma_input, std::move(grads.gamma));
       grad_folded_bias = grads.beta;
-    } else {
+    } else if (sum_dz) {
       grad_folded_bias = gradient_like({conv.out_channels()}, dz);
     }
     // dw' is computed in dw's place if that is free, so that only one of them exists.
     Tensor grad_weight;
     Tensor grad_folded_weight;
-    if (needs(weight_input)) {
+    if (needs(weight_input) && inputs()[weight_input] != inputs()[x_input]) {
       const GradDestination place = destination(weight_input);
       grad_weight = place.grad;
       if (!place.accumulate) grad_folded_weight = place.grad;
@@ -134,22 +112,32 @@ struct ConvBNConstantBackward final : Node {
     if (through_weight && !grad_folded_weight.defined()) {
       grad_folded_weight = gradient_like(restore(weight).shape(), dz);
     }
-    conv.backward_parameters({grad_folded_weight}, {gamma_from_y ? Tensor() : grad_folded_bias},
-                             restore(x), dz);
+    backward_convolution(dz, restore(folded_weight), {grad_folded_weight},
+                         {gamma_from_y ? Tensor() : grad_folded_bias});
+    if (sum_dz) {
+      if (!grad_weight.defined()) grad_weight = zeroed_destination(weight_input);
+      backward_fold(grad_weight, grad_folded_weight, grad_folded_bias);
+    }
+    if (needs(residual_input)) add_grad(residual_input, std::move(dz));
+  }
 
+ private:
+  void backward_fold(Tensor& grad_weight, const Tensor& grad_folded_weight,
+                     const Tensor& grad_folded_bias) {
     Tensor grad_bias = zeroed_destination(bias_input);
-    Tensor grad_gamma = gamma_from_y ? Tensor() : zeroed_destination(gamma_input);
+    Tensor grad_gamma = y.defined() ? Tensor() : zeroed_destination(gamma_input);
     Tensor grad_beta = zeroed_destination(beta_input);
     const Tensor w = restore(weight);
     const Tensor b = restore(bias);
     const Tensor g = restore(gamma);
-    visit_floating(dz.dtype(), name(), [&]<typename T>(T) {
+    visit_floating(grad_folded_bias.dtype(), name(), [&]<typename T>(T) {
       const auto out = [](Tensor& t) { return t.defined() ? t.mutable_data<T>() : nullptr; };
       kernels::fold_batch_norm_backward(
-          dz.device(), out(grad_weight), out(grad_bias), out(grad_gamma), out(grad_beta),
-          data_or_null<T>(grad_folded_weight), grad_folded_bias.data<T>(), data_or_null<T>(w),
-          data_or_null<T>(b), data_or_null<T>(g), restore(mean).template data<T>(),
-          restore(var).template data<T>(), static_cast<T>(eps), conv.filter_channels());
+          grad_folded_bias.device(), out(grad_weight), out(grad_bias), out(grad_gamma),
+          out(grad_beta), data_or_null<T>(grad_folded_weight), grad_folded_bias.data<T>(),
+          data_or_null<T>(w), data_or_null<T>(b), data_or_null<T>(g),
+          restore(mean).template data<T>(), restore(var).template data<T>(), static_cast<T>(eps),
+          conv.filter_channels());
     });
   }
 

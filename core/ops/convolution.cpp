@@ -68,34 +68,55 @@ void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight, cons
   });
 }
 
-void Convolution::backward_input(Tensor& dx, const Tensor& dy, const Tensor& weight,
-                                 bool accumulate, const Tensor& mask) const {
+void Convolution::backward(GradDestination dx, const Tensor& mask, GradDestination dw,
+                           GradDestination db, const Tensor& x, const Tensor& dy,
+                           const Tensor& weight) const {
   visit_floating(dy.dtype(), "conv2d", [&]<typename T>(T) {
-    const auto pass = transposed_ ? kernels::conv2d_forward<T> : kernels::conv2d_backward_input<T>;
-    T* out = dx.mutable_data<T>();
-    pass(dy.device(), out, dy.data<T>(), weight.data<T>(), shape_,
-         {.residual = accumulate ? out : nullptr, .mask = data_or_null<T>(mask)});
+    const auto out = [](Tensor& t) { return t.defined() ? t.mutable_data<T>() : nullptr; };
+    T* const input = out(dx.grad);
+    T* const filter = out(dw.grad);
+    const kernels::Conv2dEpilogue<T> epilogue{.residual = dx.accumulate ? input : nullptr,
+                                              .mask = data_or_null<T>(mask)};
+    kernels::Conv2dBiasGradient<T> bias{out(db.grad), db.accumulate};
+    if (bias.db && (transposed_ || !filter)) {
+      kernels::conv2d_backward_bias(dy.device(), bias.db, dy.data<T>(), output_pixels(),
+                                    out_channels(), bias.accumulate);
+      bias = {};
+    }
+    if (transposed_) {
+      // x and dy change places: dy is the ordinary convolution's input.
+      if (filter) {
+        kernels::conv2d_backward_weight(dy.device(), filter, dy.data<T>(), x.data<T>(), shape_,
+                                        dw.accumulate);
+      }
+      if (input) {
+        kernels::conv2d_forward(dy.device(), input, dy.data<T>(), weight.data<T>(), shape_,
+                                epilogue);
+      }
+    } else if (filter && input) {
+      kernels::conv2d_backward(dy.device(), input, filter, x.data<T>(), dy.data<T>(),
+                               weight.data<T>(), shape_, epilogue, dw.accumulate, bias);
+    } else if (filter) {
+      kernels::conv2d_backward_weight(dy.device(), filter, x.data<T>(), dy.data<T>(), shape_,
+                                      dw.accumulate, bias);
+    } else if (input) {
+      kernels::conv2d_backward_input(dy.device(), input, dy.data<T>(), weight.data<T>(), shape_,
+                                     epilogue);
+    }
   });
 }
 
-void Convolution::backward_parameters(GradDestination dw, GradDestination db, const Tensor& x,
-                                      const Tensor& dy) const {
-  visit_floating(dy.dtype(), "conv2d", [&]<typename T>(T) {
-    // The pass through the filter sums up dy as it goes; a transposed one, x.
-    T* bias = db.grad.defined() ? db.grad.mutable_data<T>() : nullptr;
-    const bool along = bias && dw.grad.defined() && !transposed_;
-    if (dw.grad.defined()) {
-      const Tensor& wide = transposed_ ? dy : x;  // the ordinary convolution's input
-      const Tensor& narrow = transposed_ ? x : dy;
-      kernels::conv2d_backward_weight(dy.device(), dw.grad.mutable_data<T>(), wide.data<T>(),
-                                      narrow.data<T>(), shape_, dw.accumulate,
-                                      {along ? bias : nullptr, db.accumulate});
-    }
-    if (bias && !along) {
-      kernels::conv2d_backward_bias(dy.device(), bias, dy.data<T>(), output_pixels(),
-                                    out_channels(), db.accumulate);
-    }
-  });
+void ConvolutionNode::backward_convolution(const Tensor& dy, const Tensor& filter,
+                                           GradDestination dw, GradDestination db) {
+  const Tensor input = restore(x);
+  if (needs(x_input) && inputs()[x_input] == inputs()[weight_input]) {
+    // A tensor convolved with itself has one gradient, which cannot be written in two places.
+    conv.backward({}, {}, dw, db, input, dy, {});
+    dw = db = {};
+  }
+  const bool masked = input_is_relu_output(x_input) && x.defined();
+  const GradDestination dx = needs(x_input) ? destination(x_input, masked) : GradDestination{};
+  conv.backward(dx, masked ? input : Tensor(), dw, db, input, dy, filter);
 }
 
 void check_residual(const char* op, const Tensor& residual, const Shape& output) {

@@ -48,18 +48,33 @@ class Convolution {
   /// out.
   void forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                const Tensor& residual, bool relu, const ConvolutionNorm& norm = {}) const;
-  /// dx = conv^T(dy, weight), added to what dx holds if `accumulate`, then zero where `mask` (the
-  /// ReLU output x; undefined: none) is not positive.
-  void backward_input(Tensor& dx, const Tensor& dy, const Tensor& weight, bool accumulate,
-                      const Tensor& mask) const;
-  /// dw from x and dy, and db = sum of dy over the pixels. Either may be undefined: not wanted; x
-  /// is read for dw alone.
-  void backward_parameters(GradDestination dw, GradDestination db, const Tensor& x,
-                           const Tensor& dy) const;
+  /// The gradients that have a destination: dw from x and dy; db = sum of dy over the pixels;
+  /// dx = conv^T(dy, weight), then zero where `mask` (the ReLU output x; undefined: none) is not
+  /// positive. x is read for dw, weight for dx.
+  void backward(GradDestination dx, const Tensor& mask, GradDestination dw, GradDestination db,
+                const Tensor& x, const Tensor& dy, const Tensor& weight) const;
 
  private:
   Conv2dShape shape_;  // of a transposed convolution: the ordinary one it is the adjoint of
   bool transposed_;
+};
+
+/// A node that ends its backward in that of a convolution. Its first inputs are x, the filter and
+/// the convolution's bias.
+struct ConvolutionNode : Node {
+  enum Input { x_input, weight_input, bias_input };
+
+  Convolution conv;
+  Saved x;  ///< where the filter's gradient, or that of a norm, needs it
+
+  ConvolutionNode(const char* name, const Convolution& convolution)
+      : Node(name), conv(convolution) {}
+
+ protected:
+  /// Gradients of x (if needed) by `filter`, and of a filter and a bias, where they have a
+  /// destination.
+  void backward_convolution(const Tensor& dy, const Tensor& filter, GradDestination dw,
+                            GradDestination db);
 };
 
 /// Throws Error, beginning with `op`, unless `residual` is undefined or has the output's shape.

@@ -81,6 +81,24 @@ const Conv2dPasses<T>& passes(const Conv2dShape& shape) {
   return winograd ? algorithms->winograd : algorithms->direct;
 }
 
+/// Whether the gradients of filter and input are better taken in one sweep. The filter's is cut
+/// into few slices where there are few tiles or a large filter; too few for the input's to share.
+bool sweep_pays(const Conv2dShape& s) {
+  return s.output_pixels() >= 16 * 128 * kMaxWorkers && s.c * s.k <= 128 * 128;
+}
+
+/// Calls body(sums) for a pass that also sums up dy, if `bias` wants that, and then fills `bias`.
+template <typename T, typename Body>
+void with_bias_sums(const Conv2dBiasGradient<T>& bias, const Conv2dShape& shape, const Body& body) {
+  const Workspace<double> sums(bias.db ? shape.k : 0);
+  body(bias.db ? sums.data() : nullptr);
+  if (!bias.db) return;
+  for (std::int64_t k = 0; k < shape.k; ++k) {
+    const double before = bias.accumulate ? static_cast<double>(bias.db[k]) : 0.0;
+    bias.db[k] = static_cast<T>(before + sums.data()[k]);
+  }
+}
+
 }  // namespace
 
 template <typename T>
@@ -98,13 +116,24 @@ void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& sh
 template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                             bool accumulate, const Conv2dBiasGradient<T>& bias) {
-  const Workspace<double> sums(bias.db ? shape.k : 0);
-  passes<T>(shape).backward_weight(dw, x, dy, shape, accumulate, bias.db ? sums.data() : nullptr);
-  if (!bias.db) return;
-  for (std::int64_t k = 0; k < shape.k; ++k) {
-    const double before = bias.accumulate ? static_cast<double>(bias.db[k]) : 0.0;
-    bias.db[k] = static_cast<T>(before + sums.data()[k]);
+  with_bias_sums(bias, shape, [&](double* dy_sums) {
+    passes<T>(shape).backward_weight(dw, x, dy, shape, accumulate, dy_sums);
+  });
+}
+
+template <typename T>
+void conv2d_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const Conv2dShape& shape,
+                     const Conv2dEpilogue<T>& epilogue, bool accumulate,
+                     const Conv2dBiasGradient<T>& bias) {
+  const auto backward = passes<T>(shape).backward;
+  if (!backward || shape.h != shape.p || shape.w != shape.q || !sweep_pays(shape)) {
+    conv2d_backward_weight(dw, x, dy, shape, accumulate, bias);
+    conv2d_backward_input(dx, dy, w, shape, epilogue);
+    return;
   }
+  with_bias_sums(bias, shape, [&](double* dy_sums) {
+    backward(dx, dw, x, dy, w, shape, epilogue, accumulate, dy_sums);
+  });
 }
 
 template <typename T>
@@ -146,6 +175,12 @@ template void conv2d_backward_weight(float*, const float*, const float*, const C
                                      const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
                                      bool, const Conv2dBiasGradient<double>&);
+template void conv2d_backward(float*, float*, const float*, const float*, const float*,
+                              const Conv2dShape&, const Conv2dEpilogue<float>&, bool,
+                              const Conv2dBiasGradient<float>&);
+template void conv2d_backward(double*, double*, const double*, const double*, const double*,
+                              const Conv2dShape&, const Conv2dEpilogue<double>&, bool,
+                              const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 

@@ -18,6 +18,11 @@ void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
                             bool accumulate = false, const Conv2dBiasGradient<T>& bias = {});
 
 template <typename T>
+void conv2d_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const Conv2dShape& shape,
+                     const Conv2dEpilogue<T>& epilogue = {}, bool accumulate = false,
+                     const Conv2dBiasGradient<T>& bias = {});
+
+template <typename T>
 void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
                           bool accumulate = false);
 

@@ -14,6 +14,9 @@ struct Conv2dPasses {
   /// Also dy_sums [K] = the sums of dy over the pixels, unless null.
   void (*backward_weight)(T* dw, const T* x, const T* dy, const Conv2dShape&, bool accumulate,
                           double* dy_sums);
+  /// The two above in one sweep through dy and x, `epilogue` being dx's; null if there is none.
+  void (*backward)(T* dx, T* dw, const T* x, const T* dy, const T* w, const Conv2dShape&,
+                   const Conv2dEpilogue<T>& epilogue, bool accumulate, double* dy_sums);
 };
 
 template <typename T>

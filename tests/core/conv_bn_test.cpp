@@ -124,7 +124,7 @@ double gamma_gradient_scale(const ConvBNTensors& t, const ConvBNSettings& settin
   const auto filter = conv.filter_channels();
   Tensor dw = Tensor::empty(t.weight.shape(), t.weight.dtype());
   Tensor db = Tensor::empty({filter.channels()}, t.weight.dtype());
-  conv.backward_parameters({dw}, {db}, t.x, seed);
+  conv.backward({}, {}, {dw}, {db}, t.x, seed, {});
   const auto dw_values = dw.to_vector<double>();
   const auto w = t.weight.to_vector<double>();
   const auto sums = db.to_vector<double>();

@@ -166,6 +166,38 @@ TEST_CASE("conv2d: backward_weight is the reference's, accumulated or not") {
   });
 }
 
+TEST_CASE("conv2d: both gradients in one sweep are the same as one after the other") {
+  const auto large = [](std::int64_t c, std::int64_t k, std::int64_t pad) {
+    return make_conv2d_shape("test", {32, 33, 32, c}, {k, 3, 3, c},
+                             {{1, 1}, {pad, pad}, {1, 1}, 1});
+  };
+  std::vector<Conv2dShape> shapes = test::notable_conv2d_shapes();
+  shapes.insert(shapes.end(), {large(16, 16, 1), large(32, 16, 1), large(16, 48, 1),
+                               large(16, 16, 0), large(16, 24, 1)});
+  test::for_each_conv_path([&](ConvAlgorithm) {
+    std::uint64_t seed = 0;
+    for (const Conv2dShape& shape : shapes) {
+      INFO(test::to_string(shape));
+      const auto x = test::random_vector<float>(shape.input_count(), 1);
+      const auto w = test::random_vector<float>(shape.filter_count(), 2);
+      const auto dy = test::random_vector<float>(shape.output_count(), 3);
+      const EpilogueCase<float> steps(shape.input_count(), shape.c, ++seed % 32);
+      std::vector<float> dx(x.size()), dx_apart(x.size()), dw(w.size()), dw_apart(w.size());
+      std::vector<float> db(static_cast<std::size_t>(shape.k)), db_apart(db);
+      const bool accumulate = seed % 2 == 0;
+      conv2d_backward(Device::cpu, dx.data(), dw.data(), x.data(), dy.data(), w.data(), shape,
+                      steps.prepare(dx), accumulate, {db.data()});
+      conv2d_backward_input(Device::cpu, dx_apart.data(), dy.data(), w.data(), shape,
+                            steps.prepare(dx_apart));
+      conv2d_backward_weight(Device::cpu, dw_apart.data(), x.data(), dy.data(), shape, accumulate,
+                             {db_apart.data()});
+      CHECK(dx == dx_apart);
+      CHECK(dw == dw_apart);
+      CHECK(test::relative_error(db, db_apart) <= test::tolerance<float>());
+    }
+  });
+}
+
 TEST_CASE("conv2d: backward_bias is the reference's, accumulated or not") {
   for (const std::int64_t pixels : {1, 255, 1000, 5000}) {
     for (const std::int64_t channels : {1, 3, 40}) {
@@ -271,6 +303,7 @@ TEST_CASE("conv2d: nothing happens on the meta device") {
   conv2d_forward(Device::meta, none, none, none, shape);
   conv2d_backward_input(Device::meta, none, none, none, shape);
   conv2d_backward_weight(Device::meta, none, none, none, shape);
+  conv2d_backward(Device::meta, none, none, none, none, none, shape);
   conv2d_backward_bias(Device::meta, none, none, shape.output_pixels(), shape.k);
 }
 

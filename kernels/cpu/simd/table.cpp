@@ -9,10 +9,11 @@ namespace {
 template <typename T>
 constexpr Conv2dAlgorithms<T> algorithms() {
   return {
-      .direct = {direct_forward<T>, direct_backward_input<T>, direct_backward_weight<T>},
-      .winograd = {winograd_forward<T>, winograd_backward_input<T>, winograd_backward_weight<T>},
-      .depthwise = {depthwise_forward<T>, depthwise_backward_input<T>,
-                    depthwise_backward_weight<T>}};
+      .direct = {direct_forward<T>, direct_backward_input<T>, direct_backward_weight<T>, nullptr},
+      .winograd = {winograd_forward<T>, winograd_backward_input<T>, winograd_backward_weight<T>,
+                   winograd_backward<T>},
+      .depthwise = {depthwise_forward<T>, depthwise_backward_input<T>, depthwise_backward_weight<T>,
+                    nullptr}};
 }
 
 }  // namespace

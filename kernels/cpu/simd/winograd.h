@@ -18,4 +18,9 @@ template <typename T>
 void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                               bool accumulate, double* dy_sums);
 
+/// Both gradients in one sweep; for convolutions whose output is as large as their input.
+template <typename T>
+void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const Conv2dShape& shape,
+                       const Conv2dEpilogue<T>& epilogue, bool accumulate, double* dy_sums);
+
 }  // namespace attune::kernels::cpu::ATTUNE_ISA
