@@ -21,6 +21,16 @@ struct Conv2dNorm {
   explicit operator bool() const { return slope != nullptr; }
 };
 
+/// Where the statistics of a convolution's output go, per channel over the pixels: mean [K], and
+/// biased variance [K], as batch_norm_statistics() has them. Null: not wanted.
+template <typename T>
+struct Conv2dStatistics {
+  T* mean = nullptr;
+  T* var = nullptr;
+
+  explicit operator bool() const { return mean != nullptr; }
+};
+
 /// What a convolution does to each output element before storing it, in this order:
 ///
 ///     v = conv + bias[channel];   if (norm) v = norm(v);   v += residual[element];
@@ -28,7 +38,8 @@ struct Conv2dNorm {
 ///
 /// Null pointers leave their step out, and a NaN passes the ReLU. `residual` and `mask` have the
 /// output's shape; without a norm, `residual` may be the output itself, which is how a gradient is
-/// accumulated. `mask` is the output of a ReLU whose gradient is being computed.
+/// accumulated. `mask` is the output of a ReLU whose gradient is being computed. `statistics` are
+/// those of the output as it is stored; only conv2d_forward takes them.
 template <typename T>
 struct Conv2dEpilogue {
   const T* bias = nullptr;
@@ -36,6 +47,7 @@ struct Conv2dEpilogue {
   const T* residual = nullptr;
   bool relu = false;
   const T* mask = nullptr;
+  Conv2dStatistics<T> statistics = {};
 };
 
 /// y [N,P,Q,K] = epilogue(conv(x [N,H,W,C], w [K,R,S,C/groups])):

@@ -58,8 +58,10 @@ Tensor batch_norm_train(const Tensor& y, const Tensor& gamma, const Tensor& beta
                         const Tensor& residual, bool relu) {
   const char* op = "batch_norm_train";
   check_arguments(op, y, gamma, beta, running_mean, running_var, residual);
+  BatchStatistics batch(op, y);
+  batch.take(y);
   const ChannelStatistics statistics =
-      batch_statistics(op, y, std::move(running_mean), std::move(running_var), momentum, eps);
+      batch.finish(std::move(running_mean), std::move(running_var), momentum, eps);
   Tensor z = Tensor::empty(y.shape(), y.dtype(), y.device());
   normalize(z, y, statistics, gamma, beta, residual, relu);
 

@@ -29,7 +29,7 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
   check_residual(op, residual, conv.output_shape());
 
   Tensor y = Tensor::empty(conv.output_shape(), x.dtype(), x.device());
-  conv.forward(y, x, weight, bias, residual, relu);
+  conv.forward(y, x, weight, {.bias = bias, .residual = residual, .relu = relu});
 
   if (auto node = record_as<Conv2dBackward>(y, {&x, &weight, &bias, &residual}, op, conv)) {
     if (node->needs(Conv2dBackward::weight_input)) node->x = node->save(x);

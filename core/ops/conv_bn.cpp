@@ -63,7 +63,7 @@ struct ConvBNTrainBackward final : ConvolutionNode {
 // ---- Eval and Tune: the statistics are constants ----
 
 // The normalisation as a step of the convolution's epilogue.
-ConvolutionNorm convolution_norm(const ConvBNTensors& t, const Tensor& y, double eps) {
+ConvolutionEpilogue::Norm convolution_norm(const ConvBNTensors& t, const Tensor& y, double eps) {
   const NoGradGuard no_grad;
   const Tensor rstd = running_statistics(t.running_mean, t.running_var, eps).rstd;
   return {.y = y,
@@ -203,9 +203,10 @@ Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_train";
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor y = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
-  conv.forward(y, t.x, t.weight, t.bias, {}, false);
+  BatchStatistics batch(op, y);
+  conv.forward(y, t.x, t.weight, {.bias = t.bias, .mean = batch.mean, .var = batch.var});
   const ChannelStatistics statistics =
-      batch_statistics(op, y, t.running_mean, t.running_var, settings.momentum, settings.eps);
+      batch.finish(t.running_mean, t.running_var, settings.momentum, settings.eps);
 
   // Decided before normalising: a y that nobody needs later is overwritten in place.
   const bool upstream = needed(t.x) || needed(t.weight) || needed(t.bias);
@@ -231,8 +232,11 @@ Tensor conv_bn_eval(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
   const Tensor y = needed(t.gamma) ? Tensor::empty(z.shape(), z.dtype(), z.device()) : Tensor();
-  conv.forward(z, t.x, t.weight, t.bias, t.residual, settings.relu,
-               convolution_norm(t, y, settings.eps));
+  conv.forward(z, t.x, t.weight,
+               {.bias = t.bias,
+                .norm = convolution_norm(t, y, settings.eps),
+                .residual = t.residual,
+                .relu = settings.relu});
   record_constant(op, z, y, t, conv, settings);
   return z;
 }
@@ -244,7 +248,8 @@ Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
   {
     const FoldedConv folded = fold_conv_bn(t, conv.filter_channels(), settings.eps);
-    conv.forward(z, t.x, folded.weight, folded.bias, t.residual, settings.relu);
+    conv.forward(z, t.x, folded.weight,
+                 {.bias = folded.bias, .residual = t.residual, .relu = settings.relu});
   }
   record_constant(op, z, {}, t, conv, settings);
   return z;

@@ -1,7 +1,10 @@
 #include "attune/core/ops/convolution.h"
 
+#include <utility>
+
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/kernels/batch_norm.h"
 #include "attune/kernels/conv2d.h"
 
 namespace attune {
@@ -52,19 +55,30 @@ kernels::FilterChannels Convolution::filter_channels() const {
   return attune::filter_channels({s.k, s.r, s.s, s.channels_per_group()}, s.groups, transposed_);
 }
 
-void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                          const Tensor& residual, bool relu, const ConvolutionNorm& norm) const {
+void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight,
+                          ConvolutionEpilogue e) const {
   visit_floating(x.dtype(), "conv2d", [&]<typename T>(T) {
-    const auto pass = transposed_ ? kernels::conv2d_backward_input<T> : kernels::conv2d_forward<T>;
-    Tensor before_norm = norm.y;
-    pass(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(), shape_,
-         {.bias = data_or_null<T>(bias),
-          .norm = {.y = norm.y.defined() ? before_norm.mutable_data<T>() : nullptr,
-                   .mean = data_or_null<T>(norm.mean),
-                   .slope = data_or_null<T>(norm.slope),
-                   .shift = data_or_null<T>(norm.shift)},
-          .residual = data_or_null<T>(residual),
-          .relu = relu});
+    const auto out = [](Tensor& t) { return t.defined() ? t.mutable_data<T>() : nullptr; };
+    kernels::Conv2dEpilogue<T> epilogue{.bias = data_or_null<T>(e.bias),
+                                        .norm = {.y = out(e.norm.y),
+                                                 .mean = data_or_null<T>(e.norm.mean),
+                                                 .slope = data_or_null<T>(e.norm.slope),
+                                                 .shift = data_or_null<T>(e.norm.shift)},
+                                        .residual = data_or_null<T>(e.residual),
+                                        .relu = e.relu,
+                                        .statistics = {out(e.mean), out(e.var)}};
+    if (!transposed_) {
+      kernels::conv2d_forward(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(),
+                              shape_, epilogue);
+      return;
+    }
+    const auto statistics = std::exchange(epilogue.statistics, {});
+    kernels::conv2d_backward_input(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(),
+                                   shape_, epilogue);
+    if (statistics) {
+      kernels::batch_norm_statistics(x.device(), statistics.mean, statistics.var, y.data<T>(),
+                                     output_pixels(), out_channels());
+    }
   });
 }
 

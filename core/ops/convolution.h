@@ -17,13 +17,22 @@ struct ConvolutionOptions {
 /// Which output channel each element of a filter belongs to; its shape is as Convolution says.
 kernels::FilterChannels filter_channels(const Shape& filter, std::int64_t groups, bool transposed);
 
-/// Normalisation of a convolution's output by statistics that are known before: channel vectors,
-/// (y - mean) * slope + shift. Undefined: none.
-struct ConvolutionNorm {
-  Tensor y = {};  ///< the output's shape: where it goes before that; undefined: nowhere
-  Tensor mean = {};
-  Tensor slope = {};  ///< gamma / sqrt(var + eps)
-  Tensor shift = {};  ///< beta
+/// What follows a convolution in one pass, in this order: + bias, the norm, + residual, ReLU. What
+/// is undefined is left out.
+struct ConvolutionEpilogue {
+  /// (y - mean) * slope + shift by statistics that are known before; channel vectors.
+  struct Norm {
+    Tensor y = {};  ///< the output's shape: where it goes before that; undefined: nowhere
+    Tensor mean = {};
+    Tensor slope = {};  ///< gamma / sqrt(var + eps)
+    Tensor shift = {};  ///< beta
+  };
+
+  Tensor bias = {};
+  Norm norm = {};
+  Tensor residual = {};
+  bool relu = false;
+  Tensor mean = {}, var = {};  ///< where statistics of the output go; undefined: not wanted
 };
 
 /// A validated convolution, ordinary or transposed, with its passes on tensors. What conv2d,
@@ -44,10 +53,9 @@ class Convolution {
   std::int64_t output_pixels() const { return output_shape().count() / out_channels(); }
   kernels::FilterChannels filter_channels() const;
 
-  /// y = conv(x, weight) + bias, then the norm, + residual, then ReLU. What is undefined is left
-  /// out.
-  void forward(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
-               const Tensor& residual, bool relu, const ConvolutionNorm& norm = {}) const;
+  /// y = epilogue(conv(x, weight))
+  void forward(Tensor& y, const Tensor& x, const Tensor& weight,
+               ConvolutionEpilogue epilogue) const;
   /// The gradients that have a destination: dw from x and dy; db = sum of dy over the pixels;
   /// dx = conv^T(dy, weight), then zero where `mask` (the ReLU output x; undefined: none) is not
   /// positive. x is read for dw, weight for dx.

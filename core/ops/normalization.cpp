@@ -22,28 +22,36 @@ Tensor reuse_or_allocate(const Tensor& dz) {
 
 }  // namespace
 
-ChannelStatistics batch_statistics(const char* op, const Tensor& y, Tensor running_mean,
-                                   Tensor running_var, double momentum, double eps) {
-  const std::int64_t channels = channels_of(y);
-  const std::int64_t pixels = pixels_of(y);
+BatchStatistics::BatchStatistics(const char* op, const Tensor& y)
+    : mean(Tensor::empty({channels_of(y)}, y.dtype(), y.device())),
+      var(Tensor::empty({channels_of(y)}, y.dtype(), y.device())),
+      pixels(pixels_of(y)) {
   if (pixels < 2) {
     throw Error(format_text("{}: {} has {} value a channel, which has no variance", op, describe(y),
                             pixels));
   }
-  ChannelStatistics result{Tensor::empty({channels}, y.dtype(), y.device()),
-                           Tensor::empty({channels}, y.dtype(), y.device())};
-  visit_floating(y.dtype(), op, [&]<typename T>(T) {
-    T* mean = result.mean.mutable_data<T>();
-    T* var = result.rstd.mutable_data<T>();
-    kernels::batch_norm_statistics(y.device(), mean, var, y.data<T>(), pixels, channels);
-    if (running_mean.defined()) {
-      kernels::batch_norm_update_running(y.device(), running_mean.mutable_data<T>(),
-                                         running_var.mutable_data<T>(), mean, var, pixels, channels,
-                                         static_cast<T>(momentum));
-    }
-    kernels::batch_norm_rstd(y.device(), var, var, channels, static_cast<T>(eps));
+}
+
+void BatchStatistics::take(const Tensor& y) {
+  visit_floating(y.dtype(), "batch_norm", [&]<typename T>(T) {
+    kernels::batch_norm_statistics(y.device(), mean.mutable_data<T>(), var.mutable_data<T>(),
+                                   y.data<T>(), pixels, channels_of(y));
   });
-  return result;
+}
+
+ChannelStatistics BatchStatistics::finish(Tensor running_mean, Tensor running_var, double momentum,
+                                          double eps) {
+  const std::int64_t channels = mean.count();
+  visit_floating(mean.dtype(), "batch_norm", [&]<typename T>(T) {
+    if (running_mean.defined()) {
+      kernels::batch_norm_update_running(mean.device(), running_mean.mutable_data<T>(),
+                                         running_var.mutable_data<T>(), mean.data<T>(),
+                                         var.data<T>(), pixels, channels, static_cast<T>(momentum));
+    }
+    T* rstd = var.mutable_data<T>();
+    kernels::batch_norm_rstd(mean.device(), rstd, rstd, channels, static_cast<T>(eps));
+  });
+  return {mean, var};
 }
 
 ChannelStatistics running_statistics(const Tensor& running_mean, const Tensor& running_var,

@@ -12,9 +12,19 @@ struct ChannelStatistics {
   Tensor rstd;
 };
 
-/// Statistics of y [..., C] itself. Moves the running statistics, unless undefined, towards them.
-ChannelStatistics batch_statistics(const char* op, const Tensor& y, Tensor running_mean,
-                                   Tensor running_var, double momentum, double eps);
+/// Mean [C] and biased variance [C] of a batch y [..., C], for somebody to fill in.
+struct BatchStatistics {
+  Tensor mean, var;
+  std::int64_t pixels = 0;
+
+  /// Throws Error, beginning with `op`, if y has too few values a channel for a variance.
+  BatchStatistics(const char* op, const Tensor& y);
+  /// Computes them.
+  void take(const Tensor& y);
+  /// Moves the running statistics, unless undefined, towards these, which then become normalising
+  /// ones.
+  ChannelStatistics finish(Tensor running_mean, Tensor running_var, double momentum, double eps);
+};
 
 /// Running statistics as normalising ones.
 ChannelStatistics running_statistics(const Tensor& running_mean, const Tensor& running_var,

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "attune/kernels/conv_algorithm.h"
+#include "attune/kernels/cpu/batch_norm.h"
 #include "attune/kernels/cpu/conv2d_table.h"
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/error.h"
@@ -104,7 +105,12 @@ void with_bias_sums(const Conv2dBiasGradient<T>& bias, const Conv2dShape& shape,
 template <typename T>
 void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
                     const Conv2dEpilogue<T>& epilogue) {
-  passes<T>(shape).forward(y, x, w, shape, epilogue);
+  const Conv2dPasses<T>& chosen = passes<T>(shape);
+  chosen.forward(y, x, w, shape, epilogue);
+  if (epilogue.statistics && !chosen.takes_statistics) {
+    batch_norm_statistics(epilogue.statistics.mean, epilogue.statistics.var, y,
+                          shape.output_pixels(), shape.k);
+  }
 }
 
 template <typename T>

@@ -8,6 +8,8 @@ namespace attune::kernels::cpu {
 
 template <typename T>
 struct Conv2dPasses {
+  /// `forward` takes the epilogue's statistics along.
+  bool takes_statistics;
   void (*forward)(T* y, const T* x, const T* w, const Conv2dShape&, const Conv2dEpilogue<T>&);
   void (*backward_input)(T* dx, const T* dy, const T* w, const Conv2dShape&,
                          const Conv2dEpilogue<T>&);

@@ -1,5 +1,7 @@
 #include "attune/kernels/reference/conv2d.h"
 
+#include "attune/kernels/reference/batch_norm.h"
+
 // Letters, here and in every convolution kernel: output pixel (p, q) of image n looks through
 // filter tap (r, s) at input pixel
 //
@@ -65,6 +67,10 @@ void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
           const std::int64_t element = ((n * shape.p + p) * shape.q + q) * shape.k + k;
           y[element] = finish(sum, element, k, epilogue);
         }
+  if (epilogue.statistics) {
+    batch_norm_statistics(epilogue.statistics.mean, epilogue.statistics.var, y,
+                          shape.output_pixels(), shape.k);
+  }
 }
 
 template <typename T>

@@ -5,6 +5,7 @@
 
 #include "attune/kernels/error.h"
 #include "attune/kernels/memory.h"
+#include "attune/kernels/reference/batch_norm.h"
 #include "attune/kernels/reference/conv2d.h"
 #include "attune/kernels/threads.h"
 #include "tests/catch.h"
@@ -144,6 +145,34 @@ TEST_CASE("conv2d: every epilogue where the sums are taken in chunks") {
   });
 }
 
+template <typename T>
+void check_statistics(const Conv2dShape& shape, T offset) {
+  const auto x = test::random_vector<T>(shape.input_count(), 1);
+  const auto w = test::random_vector<T>(shape.filter_count(), 2);
+  const std::vector<T> bias(static_cast<std::size_t>(shape.k), offset);
+  std::vector<T> y(static_cast<std::size_t>(shape.output_count()));
+  auto mean = unwritten<T>(shape.k), var = mean, expected_mean = mean, expected_var = mean;
+  conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape,
+                 {.bias = bias.data(), .statistics = {mean.data(), var.data()}});
+  reference::batch_norm_statistics(expected_mean.data(), expected_var.data(), y.data(),
+                                   shape.output_pixels(), shape.k);
+  // Means cancel: they are small beside what is added up.
+  const double tolerance = 10 * test::tolerance<T>();
+  CHECK(test::relative_error(mean, expected_mean) <= tolerance);
+  CHECK(test::relative_error(var, expected_var) <= tolerance);
+}
+
+TEST_CASE("conv2d: statistics of the output, also where the mean is large beside the deviation") {
+  test::for_each_conv_path([](ConvAlgorithm) {
+    for (const Conv2dShape& shape : test::notable_conv2d_shapes()) {
+      INFO(test::to_string(shape));
+      check_statistics<float>(shape, 0);
+      check_statistics<float>(shape, 3000);  // the oracle, in double, has digits enough for that
+      check_statistics<double>(shape, 0);
+    }
+  });
+}
+
 TEST_CASE("conv2d: backward_input is the reference's, with every epilogue") {
   test::for_each_conv_path([](ConvAlgorithm algorithm) {
     std::uint64_t seed = 0;
@@ -233,7 +262,9 @@ TEST_CASE("conv2d: results and workspace do not depend on the number of threads"
         reset_peak_memory(Device::cpu);
         std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
         std::vector<float> db(static_cast<std::size_t>(shape.k));
-        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape);
+        std::vector<float> mean(db.size()), var(db.size());
+        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape,
+                       {.statistics = {mean.data(), var.data()}});
         conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
         conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, false,
                                {db.data()});
@@ -242,7 +273,7 @@ TEST_CASE("conv2d: results and workspace do not depend on the number of threads"
                              shape.k);
         const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
         CHECK(workspace.live == 0);
-        results = {y, dx, dw, db, db_alone, {static_cast<float>(workspace.peak)}};
+        results = {y, mean, var, dx, dw, db, db_alone, {static_cast<float>(workspace.peak)}};
       });
     }
   });

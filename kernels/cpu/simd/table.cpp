@@ -8,12 +8,12 @@ namespace {
 
 template <typename T>
 constexpr Conv2dAlgorithms<T> algorithms() {
-  return {
-      .direct = {direct_forward<T>, direct_backward_input<T>, direct_backward_weight<T>, nullptr},
-      .winograd = {winograd_forward<T>, winograd_backward_input<T>, winograd_backward_weight<T>,
-                   winograd_backward<T>},
-      .depthwise = {depthwise_forward<T>, depthwise_backward_input<T>, depthwise_backward_weight<T>,
-                    nullptr}};
+  return {.direct = {false, direct_forward<T>, direct_backward_input<T>, direct_backward_weight<T>,
+                     nullptr},
+          .winograd = {true, winograd_forward<T>, winograd_backward_input<T>,
+                       winograd_backward_weight<T>, winograd_backward<T>},
+          .depthwise = {false, depthwise_forward<T>, depthwise_backward_input<T>,
+                        depthwise_backward_weight<T>, nullptr}};
 }
 
 }  // namespace

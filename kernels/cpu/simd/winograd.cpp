@@ -4,6 +4,7 @@
 
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/bias_gradient.h"
+#include "attune/kernels/cpu/simd/output_moments.h"
 #include "attune/kernels/cpu/simd/winograd_tiles.h"
 #include "attune/kernels/memory.h"
 
@@ -245,9 +246,13 @@ void correlate(T* out, const T* source, const T* w, const Geometry& g, const Fil
   with_vectors<T>(g.out_channels, [&]<int kVectors>() {
     const Correlation<kVectors, T> correlation(out, source, w, g, view, epilogue, kMaxWorkers);
     const std::int64_t size = correlation.block_tiles(), blocks = ceil_div(g.tiles(), size);
+    const OutputMoments<T> moments(epilogue.statistics, blocks, g.out_channels);
     parallel_for_workers(blocks, kMaxWorkers, [&](std::int64_t block, std::int64_t worker) {
-      correlation.compute({block * size, std::min(g.tiles(), (block + 1) * size)}, worker);
+      const Range tiles{block * size, std::min(g.tiles(), (block + 1) * size)};
+      correlation.compute(tiles, worker);
+      moments.take(block, out, g, tiles);
     });
+    moments.finish();
   });
 }
 
