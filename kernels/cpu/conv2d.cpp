@@ -1,49 +1,15 @@
 #include "attune/kernels/cpu/conv2d.h"
 
 #include <algorithm>
-#include <atomic>
 #include <type_traits>
 
 #include "attune/kernels/conv_algorithm.h"
 #include "attune/kernels/cpu/batch_norm.h"
 #include "attune/kernels/cpu/conv2d_table.h"
 #include "attune/kernels/cpu/parallel.h"
-#include "attune/kernels/error.h"
 #include "attune/kernels/memory.h"
 
-namespace attune {
-namespace {
-
-std::atomic<ConvAlgorithm> chosen_algorithm{ConvAlgorithm::automatic};
-
-}  // namespace
-
-const char* to_string(ConvAlgorithm algorithm) {
-  switch (algorithm) {
-    case ConvAlgorithm::automatic:
-      return "automatic";
-    case ConvAlgorithm::direct:
-      return "direct";
-    case ConvAlgorithm::winograd:
-      break;
-  }
-  return "winograd";
-}
-
-ConvAlgorithm parse_conv_algorithm(const std::string& text) {
-  for (const auto algorithm :
-       {ConvAlgorithm::automatic, ConvAlgorithm::direct, ConvAlgorithm::winograd}) {
-    if (text == to_string(algorithm)) return algorithm;
-  }
-  throw Error("there is no convolution algorithm '" + text +
-              "': choose automatic, direct or winograd");
-}
-
-void set_conv_algorithm(ConvAlgorithm algorithm) { chosen_algorithm = algorithm; }
-
-ConvAlgorithm conv_algorithm() { return chosen_algorithm; }
-
-namespace kernels::cpu {
+namespace attune::kernels::cpu {
 namespace {
 
 /// One filter a channel. A few channels do not fill a vector, and go the way of any other group.
@@ -190,5 +156,4 @@ template void conv2d_backward(double*, double*, const double*, const double*, co
 template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 
-}  // namespace kernels::cpu
-}  // namespace attune
+}  // namespace attune::kernels::cpu

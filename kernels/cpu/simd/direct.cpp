@@ -1,5 +1,7 @@
 #include "attune/kernels/cpu/simd/direct.h"
 
+#include <utility>
+
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/bias_gradient.h"
 #include "attune/kernels/cpu/simd/pack.h"
@@ -118,167 +120,181 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
   });
 }
 
-}  // namespace
-
-template <typename T>
-void direct_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<T>& epilogue) {
-  const std::int64_t channels = shape.channels_per_group();
-  const std::int64_t filter = shape.r * shape.s * channels;
-  correlate(
-      y, x, w, conv2d_forward_plan(shape, sizeof(T)),
-      {.output = filter, .input = 1, .tap = channels, .group = shape.filters_per_group() * filter},
-      shape.groups, epilogue);
-}
-
-template <typename T>
-void direct_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<T>& epilogue) {
-  const std::int64_t channels = shape.channels_per_group();
-  const std::int64_t filter = shape.r * shape.s * channels;
-  correlate(
-      dx, dy, w, conv2d_backward_input_plan(shape, sizeof(T)),
-      {.output = 1, .input = filter, .tap = channels, .group = shape.filters_per_group() * filter},
-      shape.groups, epilogue);
-}
-
-namespace {
-
-/// The gradient of the filter is summed up in slices of the batch, each split by output channels
-/// if the batch alone does not keep the threads busy. A slice has a packed filter of its own, and
-/// must have pixels enough to be worth adding that up in the end.
-struct WeightPartition {
-  std::int64_t slices = 1, parts = 1;
-};
-WeightPartition partition(const Conv2dPlan& plan, std::int64_t filter_bytes, std::int64_t blocks) {
-  constexpr std::int64_t kSlicePixels = 512;
-  const std::int64_t pixels = plan.images * plan.out_height * plan.out_width;
-  const std::int64_t affordable = 1 + kMaxPartialBytes / filter_bytes;
-  WeightPartition cut;
-  cut.slices = std::clamp<std::int64_t>(
-      pixels / kSlicePixels, 1, std::min({affordable, kMaxWorkers, plan.images * plan.bands}));
-  cut.parts = std::clamp<std::int64_t>(kMaxWorkers / cut.slices, 1, blocks);
-  return cut;
-}
-
-/// Adds what one band contributes to blocks [blocks.first, blocks.last) of a packed filter.
+/// The gradient of the filter, summed up in slices of the batch, each split by output channels if
+/// the batch alone does not keep the threads busy. A slice has a packed filter of its own, and must
+/// have pixels enough to be worth adding that up in the end.
 template <int kStride, int kVectors, typename T>
-void accumulate_band(T* filter, const Conv2dPlan& plan, const T* packed, const T* dy,
-                     std::int64_t dy_pixel, Range blocks, std::int64_t rows, std::int64_t columns) {
-  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  const Lattice& lattice = plan.lattices.front();
-  for (std::int64_t k = blocks.first; k < blocks.last; ++k) {
-    T* sums = filter + k * plan.steps * kWidth;
-    for (const Run& run : lattice.runs) {
-      multiply_weight_rows<kStride, kVectors>(
-          sums, run.length, packed + run.offset, plan.lattice_row_step * plan.row_size(),
-          dy + k * kWidth, plan.out_width * dy_pixel, dy_pixel, rows, columns);
-      sums += run.length * kWidth;
+class DirectFilterGradient {
+ public:
+  DirectFilterGradient(const T* x, const T* dy, const Conv2dShape& shape, double* dy_sums)
+      : x_(x),
+        dy_(dy),
+        shape_(shape),
+        plan_(conv2d_forward_plan(shape, sizeof(T))),
+        slices_(slices_of(plan_, filter_size() * static_cast<std::int64_t>(sizeof(T)))),
+        parts_(std::clamp<std::int64_t>(kMaxWorkers / slices_, 1, blocks())),
+        sums_(slices_ * filter_size()),
+        scratch_(tasks() * scratch_size()),
+        bias_(dy_sums, slices_, shape.k) {}
+
+  /// A slice, or a part of its output channels.
+  std::int64_t tasks() const { return slices_ * parts_; }
+
+  void compute(std::int64_t task, std::int64_t worker) {
+    const std::int64_t slice = task / parts_;
+    const Range part = piece(blocks(), parts_, task % parts_);
+    T* sums = sums_.data() + slice * filter_size();
+    for (std::int64_t group = 0; group < shape_.groups; ++group) {
+      std::fill_n(sums + group * group_size() + part.first * block_size(),
+                  part.size() * block_size(), T(0));
+    }
+    T* packed = scratch_.data() + worker * scratch_size();
+    const Range units = piece(plan_.images * plan_.bands, slices_, slice);
+    for (std::int64_t unit = units.first; unit < units.last; ++unit) {
+      for (std::int64_t group = 0; group < shape_.groups; ++group) {
+        add_band(sums + group * group_size(), packed, unit, group, slice, part);
+      }
     }
   }
-}
 
-}  // namespace
-
-template <typename T>
-void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
-                            bool accumulate, double* dy_sums) {
-  const Conv2dPlan& plan = conv2d_forward_plan(shape, sizeof(T));
-  const Lattice& lattice = plan.lattices.front();
-  const std::int64_t channels = shape.channels_per_group();
-  const std::int64_t filter = shape.r * shape.s * channels;
-  const FilterStrides strides{.output = filter, .input = 1, .tap = channels};
-  const std::int64_t groups = shape.groups;
-
-  with_tile_variant<T>(plan, [&]<int kStride, int kVectors>() {
-    constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-    const std::int64_t blocks = ceil_div(plan.out_channels, kWidth);
-    const std::int64_t size = blocks * plan.steps * kWidth;
-    const WeightPartition cut =
-        partition(plan, groups * size * static_cast<std::int64_t>(sizeof(T)), blocks);
-    const std::int64_t units = plan.images * plan.bands;
-    // Vectors of dy are read whole: where the channels do not fill them, from a padded copy.
-    const bool whole = plan.out_channels % kWidth == 0;
-    const std::int64_t dy_pixel = whole ? shape.k : blocks * kWidth;
-    const std::int64_t dy_size = whole ? 0 : plan.band_rows * plan.out_width * dy_pixel;
-    const std::int64_t tasks = cut.slices * cut.parts;
-    const Workspace<T> sums(cut.slices * groups * size);
-    BiasSums bias(dy_sums, cut.slices, shape.k);
-    const Workspace<T> scratch(tasks * (plan.band_size() + dy_size));
-
-    parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
-      const std::int64_t slice = task / cut.parts;
-      const Range part = piece(blocks, cut.parts, task % cut.parts);
-      T* slice_sums = sums.data() + slice * groups * size;
-      for (std::int64_t group = 0; group < groups; ++group) {
-        std::fill_n(slice_sums + group * size + part.first * plan.steps * kWidth,
-                    part.size() * plan.steps * kWidth, T(0));
-      }
-      T* packed = scratch.data() + worker * (plan.band_size() + dy_size);
-      T* padded = packed + plan.band_size();
-      const Range range = piece(units, cut.slices, slice);
-      for (std::int64_t unit = range.first; unit < range.last; ++unit) {
-        const std::int64_t image = unit / plan.bands;
-        const std::int64_t first = unit % plan.bands * plan.band_rows;
-        const std::int64_t rows = std::min(plan.band_rows, plan.out_height - first);
-        for (std::int64_t group = 0; group < groups; ++group) {
-          pack_band(
-              packed,
-              x + image * plan.height * plan.width * plan.pixel_stride + group * plan.channels,
-              plan, first, rows);
-          const T* dy_band = dy + (image * plan.out_height + first) * plan.out_width * shape.k +
-                             group * plan.out_channels;
-          // The last row of a flattened batch is a shorter one.
-          const bool ragged = plan.missing_columns > 0 && first + rows == plan.out_height;
-          const std::int64_t last_columns = plan.out_width - plan.missing_columns;
-          const std::int64_t whole_rows = rows - (ragged ? 1 : 0);
-          const std::int64_t pixels = rows * plan.out_width - (ragged ? plan.missing_columns : 0);
-          const std::int64_t k = part.first * kWidth;
-          bias.add(slice, group * plan.out_channels + k,
-                   std::min(part.last * kWidth, plan.out_channels) - k, dy_band + k, shape.k,
-                   pixels);
-          if (!whole) {
-            std::fill_n(padded, dy_size, T(0));
-            copy_pixels(padded, dy_pixel, dy_band, shape.k, plan.out_channels, pixels);
-            dy_band = padded;
-          }
-          T* group_sums = slice_sums + group * size;
-          accumulate_band<kStride, kVectors>(group_sums, plan, packed, dy_band, dy_pixel, part,
-                                             whole_rows, plan.out_width);
-          if (ragged) {
-            accumulate_band<kStride, kVectors>(
-                group_sums, plan, packed + whole_rows * plan.lattice_row_step * plan.row_size(),
-                dy_band + whole_rows * plan.out_width * dy_pixel, dy_pixel, part, 1, last_columns);
-          }
-        }
-      }
-    });
-
-    bias.finish();
-
-    // Slice after slice, and from the packed order back to the filter's.
-    parallel_for(groups * blocks, [&](std::int64_t i) {
-      const std::int64_t group = i / blocks, k = i % blocks;
-      T* block = sums.data() + group * size + k * plan.steps * kWidth;
-      for (std::int64_t slice = 1; slice < cut.slices; ++slice) {
-        const T* more = block + slice * groups * size;
-        for (std::int64_t j = 0; j < plan.steps * kWidth; j += kLanes<T>) {
+  /// dw (+)= the sum of all slices, slice after slice, from the packed order back to the filter's;
+  /// and that of dy.
+  void finish(T* dw, bool accumulate) const {
+    bias_.finish();
+    const FilterStrides strides = filter_strides(shape_);
+    parallel_for(shape_.groups * blocks(), [&](std::int64_t i) {
+      const std::int64_t group = i / blocks(), k = i % blocks();
+      T* block = sums_.data() + group * group_size() + k * block_size();
+      for (std::int64_t slice = 1; slice < slices_; ++slice) {
+        const T* more = block + slice * filter_size();
+        for (std::int64_t j = 0; j < block_size(); j += kLanes<T>) {
           store(block + j, load(block + j) + load(more + j));
         }
       }
-      const std::int64_t live = std::min(kWidth, plan.out_channels - k * kWidth);
-      T* out = dw + (group * plan.out_channels + k * kWidth) * filter;
-      for_each_step_block(plan, lattice, strides,
+      const std::int64_t live = std::min(kWidth, plan_.out_channels - k * kWidth);
+      T* out = dw + group * strides.group + k * kWidth * strides.output;
+      for_each_step_block(plan_, plan_.lattices.front(), strides,
                           [&](std::int64_t step, std::int64_t count, std::int64_t offset) {
                             for (std::int64_t o = 0; o < live; ++o) {
                               for (std::int64_t c = 0; c < count; ++c) {
-                                T& element = out[o * filter + offset + c];
+                                T& element = out[o * strides.output + offset + c];
                                 const T sum = block[(step + c) * kWidth + o];
                                 element = accumulate ? element + sum : sum;
                               }
                             }
                           });
     });
+  }
+
+ private:
+  static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+
+  static std::int64_t slices_of(const Conv2dPlan& plan, std::int64_t bytes) {
+    constexpr std::int64_t kSlicePixels = 512;
+    const std::int64_t pixels = plan.images * plan.out_height * plan.out_width;
+    const std::int64_t affordable = 1 + kMaxPartialBytes / bytes;
+    return std::clamp<std::int64_t>(pixels / kSlicePixels, 1,
+                                    std::min({affordable, kMaxWorkers, plan.images * plan.bands}));
+  }
+
+  // Of a packed filter: blocks of output channels in a group, and sizes in elements.
+  std::int64_t blocks() const { return ceil_div(plan_.out_channels, kWidth); }
+  std::int64_t block_size() const { return plan_.steps * kWidth; }
+  std::int64_t group_size() const { return blocks() * block_size(); }
+  std::int64_t filter_size() const { return shape_.groups * group_size(); }
+
+  // Vectors of dy are read whole: where the channels do not fill them, from a padded copy.
+  bool pads() const { return plan_.out_channels % kWidth != 0; }
+  std::int64_t dy_pixel() const { return pads() ? blocks() * kWidth : shape_.k; }
+  std::int64_t padded_size() const {
+    return pads() ? plan_.band_rows * plan_.out_width * dy_pixel() : 0;
+  }
+  std::int64_t scratch_size() const { return plan_.band_size() + padded_size(); }
+
+  /// Adds what one band of one group contributes to some blocks of its output channels.
+  void add_band(T* sums, T* packed, std::int64_t unit, std::int64_t group, std::int64_t slice,
+                Range part) {
+    const std::int64_t image = unit / plan_.bands;
+    const std::int64_t first = unit % plan_.bands * plan_.band_rows;
+    const std::int64_t rows = std::min(plan_.band_rows, plan_.out_height - first);
+    pack_band(packed,
+              x_ + image * plan_.height * plan_.width * plan_.pixel_stride + group * plan_.channels,
+              plan_, first, rows);
+
+    // The last row of a flattened batch is a shorter one.
+    const bool ragged = plan_.missing_columns > 0 && first + rows == plan_.out_height;
+    const std::int64_t missing = ragged ? plan_.missing_columns : 0;
+    const std::int64_t pixels = rows * plan_.out_width - missing;
+    const T* dy = dy_ + (image * plan_.out_height + first) * plan_.out_width * shape_.k +
+                  group * plan_.out_channels;
+    const std::int64_t k = part.first * kWidth;
+    bias_.add(slice, group * plan_.out_channels + k,
+              std::min(part.last * kWidth, plan_.out_channels) - k, dy + k, shape_.k, pixels);
+    if (pads()) {
+      T* padded = packed + plan_.band_size();
+      std::fill_n(padded, padded_size(), T(0));
+      copy_pixels(padded, dy_pixel(), dy, shape_.k, plan_.out_channels, pixels);
+      dy = padded;
+    }
+
+    const std::int64_t whole_rows = rows - (ragged ? 1 : 0);
+    add_rows(sums, packed, dy, part, whole_rows, plan_.out_width);
+    if (ragged) {
+      add_rows(sums, packed + whole_rows * plan_.lattice_row_step * plan_.row_size(),
+               dy + whole_rows * plan_.out_width * dy_pixel(), part, 1, plan_.out_width - missing);
+    }
+  }
+
+  void add_rows(T* sums, const T* packed, const T* dy, Range part, std::int64_t rows,
+                std::int64_t columns) const {
+    for (std::int64_t k = part.first; k < part.last; ++k) {
+      T* block = sums + k * block_size();
+      for (const Run& run : plan_.lattices.front().runs) {
+        multiply_weight_rows<kStride, kVectors>(
+            block, run.length, packed + run.offset, plan_.lattice_row_step * plan_.row_size(),
+            dy + k * kWidth, plan_.out_width * dy_pixel(), dy_pixel(), rows, columns);
+        block += run.length * kWidth;
+      }
+    }
+  }
+
+  const T* x_;
+  const T* dy_;
+  const Conv2dShape& shape_;
+  const Conv2dPlan& plan_;
+  std::int64_t slices_, parts_;
+  Workspace<T> sums_, scratch_;
+  BiasSums bias_;
+};
+
+}  // namespace
+
+template <typename T>
+void direct_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+                    const Conv2dEpilogue<T>& epilogue) {
+  correlate(y, x, w, conv2d_forward_plan(shape, sizeof(T)), filter_strides(shape), shape.groups,
+            epilogue);
+}
+
+template <typename T>
+void direct_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+                           const Conv2dEpilogue<T>& epilogue) {
+  FilterStrides strides = filter_strides(shape);
+  std::swap(strides.input, strides.output);
+  correlate(dx, dy, w, conv2d_backward_input_plan(shape, sizeof(T)), strides, shape.groups,
+            epilogue);
+}
+
+template <typename T>
+void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
+                            bool accumulate, double* dy_sums) {
+  with_tile_variant<T>(conv2d_forward_plan(shape, sizeof(T)), [&]<int kStride, int kVectors>() {
+    DirectFilterGradient<kStride, kVectors, T> gradient(x, dy, shape, dy_sums);
+    const std::int64_t tasks = gradient.tasks();
+    parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
+      gradient.compute(task, worker);
+    });
+    gradient.finish(dw, accumulate);
   });
 }
 

@@ -67,6 +67,14 @@ struct FilterStrides {
   std::int64_t output = 0, input = 0, tap = 0, group = 0;
 };
 
+/// With outputs and inputs in their places; backward-input sees them exchanged.
+inline FilterStrides filter_strides(const Conv2dShape& shape) {
+  const std::int64_t channels = shape.channels_per_group();
+  const std::int64_t filter = shape.r * shape.s * channels;
+  return {
+      .output = filter, .input = 1, .tap = channels, .group = shape.filters_per_group() * filter};
+}
+
 /// Calls visit(step, offset) for each block of inputs of each tap of a lattice, in the order of the
 /// lattice's runs: `count` inputs make as many steps from `step` on, and their elements for output
 /// 0 begin at `offset` in the filter.

@@ -151,7 +151,8 @@ class Correlation {
   Workspace<T> u_, scratch_;
 };
 
-/// The gradient of the filter, summed up in slices of the batch.
+/// The gradient of the filter, summed up in slices of the batch, each split by output channels if
+/// the batch alone does not keep the threads busy.
 template <int kVectors, typename T>
 class FilterGradient {
  public:
@@ -162,36 +163,42 @@ class FilterGradient {
         layout_{std::min(tiles_per_weight_block(g), g.tiles()), g.channels,
                 ceil_div(g.out_channels, kWidth), kWidth},
         slices_(slices_of(g, sums_size() * static_cast<std::int64_t>(sizeof(T)))),
+        parts_(slices_ >= kFewSlices ? 1 : std::min(kTasks / slices_, layout_.out_blocks)),
         zeros_(g),
         sums_(slices_ * sums_size()),
-        scratch_(slices_ * scratch_size()),
+        scratch_(tasks() * scratch_size()),
         bias_(dy_sums, slices_, g.out_channels) {}
 
-  std::int64_t slices() const { return slices_; }
-  Range tiles_of(std::int64_t slice) const { return piece(g_.tiles(), slices_, slice); }
+  /// A slice, or a part of its output channels.
+  std::int64_t tasks() const { return slices_ * parts_; }
+  Range tiles_of(std::int64_t task) const { return piece(g_.tiles(), slices_, task / parts_); }
+  bool is_first_of_slice(std::int64_t task) const { return task % parts_ == 0; }
 
-  /// Adds tiles of a slice, which must come in order, and on one worker.
-  void add(std::int64_t slice, Range tiles, std::int64_t worker) {
+  /// Adds tiles of a task, which must come in order, and on one worker.
+  void add(std::int64_t task, Range tiles, std::int64_t worker) {
+    const std::int64_t slice = task / parts_;
+    const Range part = piece(layout_.out_blocks, parts_, task % parts_);
+    const Range outputs{part.first * kWidth, std::min(part.last * kWidth, g_.out_channels)};
     T* sums = sums_.data() + slice * sums_size();
     T* patches = scratch_.data() + worker * scratch_size();
     T* gradients = patches + layout_.in_size();
-    const std::int64_t first_of_slice = tiles_of(slice).first;
+    const std::int64_t first_of_slice = tiles_of(task).first;
     // Where the outputs do not fill the vectors, the rest is multiplied too, as zeros.
     if (tiles.first == first_of_slice) std::fill_n(gradients, layout_.out_size(), T(0));
     for (std::int64_t first = tiles.first; first < tiles.last; first += layout_.tiles) {
       const std::int64_t count = std::min(layout_.tiles, tiles.last - first);
       for_each_tile(g_, {first, first + count}, [&](std::int64_t t, const TilePosition& at) {
         transform_patches(patches + t * kBlock, layout_, patch_at(x_, g_, at, zeros_.data()));
-        transform_gradients(gradients + t * kWidth, layout_, dy_, extent_of(g_, at));
+        transform_gradients(gradients + t * kWidth, layout_, dy_, extent_of(g_, at), outputs);
       });
       // The row of A for the point 1 is all ones: at the frequency (1, 1) is the sum of a tile.
-      for (std::int64_t k = 0; k < g_.out_channels; k += kWidth) {
-        bias_.add(slice, k, std::min(kWidth, g_.out_channels - k),
+      for (std::int64_t k = outputs.first; k < outputs.last; k += kWidth) {
+        bias_.add(slice, k, std::min(kWidth, outputs.last - k),
                   gradients + (kPatch + 1) * layout_.out_frequency() + layout_.output(k), kWidth,
                   count);
       }
       for (int f = 0; f < kFrequencies; ++f) {
-        for (std::int64_t k = 0; k < layout_.out_blocks; ++k) {
+        for (std::int64_t k = part.first; k < part.last; ++k) {
           T* block = sums + (f * layout_.out_blocks + k) * g_.channels * kWidth;
           for (std::int64_t c = 0; c < g_.channels; c += kBlock) {
             multiply_weight_rows<kBlock, kVectors>(
@@ -214,6 +221,9 @@ class FilterGradient {
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
 
+  // Each part transforms all patches, so there are no more than it takes.
+  static constexpr std::int64_t kFewSlices = 4, kTasks = 8;
+
   static std::int64_t slices_of(const Geometry& g, std::int64_t bytes) {
     constexpr std::int64_t kSliceTiles = 128;  // fewer are not worth adding up a filter for
     const std::int64_t affordable = 1 + kMaxPartialBytes / bytes;
@@ -228,7 +238,7 @@ class FilterGradient {
   const T* dy_;
   Geometry g_;
   BlockLayout layout_;
-  std::int64_t slices_;
+  std::int64_t slices_, parts_;
   ZeroRow<T> zeros_;
   Workspace<T> sums_, scratch_;
   BiasSums bias_;
@@ -300,9 +310,9 @@ void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape&
                               double* dy_sums) {
   with_vectors<T>(s.k, [&]<int kVectors>() {
     FilterGradient<kVectors, T> gradient(x, dy, forward_geometry(s), dy_sums);
-    const std::int64_t slices = gradient.slices();
-    parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
-      gradient.add(slice, gradient.tiles_of(slice), worker);
+    const std::int64_t tasks = gradient.tasks();
+    parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
+      gradient.add(task, gradient.tiles_of(task), worker);
     });
     gradient.finish(dw, filter_view(s), accumulate);
   });
@@ -318,16 +328,16 @@ void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const 
       64, kStepBytes / (kTile * kTile * s.k * static_cast<std::int64_t>(sizeof(T))) / 64 * 64);
   with_vectors<T>(s.k, [&]<int kVectors>() {
     FilterGradient<kVectors, T> gradient(x, dy, forward_geometry(s), dy_sums);
-    const std::int64_t slices = gradient.slices();
+    const std::int64_t tasks = gradient.tasks();
     with_vectors<T>(s.c, [&]<int kInVectors>() {
       const Correlation<kInVectors, T> correlation(dx, dy, w, backward_geometry(s),
-                                                   turned_filter_view(s), epilogue, slices);
-      parallel_for_workers(slices, slices, [&](std::int64_t slice, std::int64_t worker) {
-        const Range tiles = gradient.tiles_of(slice);
+                                                   turned_filter_view(s), epilogue, tasks);
+      parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
+        const Range tiles = gradient.tiles_of(task);
         for (std::int64_t first = tiles.first; first < tiles.last; first += step) {
           const Range some{first, std::min(tiles.last, first + step)};
-          gradient.add(slice, some, worker);
-          correlation.compute(some, worker);
+          gradient.add(task, some, worker);
+          if (gradient.is_first_of_slice(task)) correlation.compute(some, worker);
         }
       });
     });

@@ -186,10 +186,11 @@ template <typename T>
   });
 }
 
-/// The gradients of one tile, for all channels.
+/// The gradients of one tile, for some output channels.
 template <typename T>
-void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const TileExtent& tile) {
-  for (std::int64_t k = 0; k < tile.pixel; k += kLanes<T>) {
+void transform_gradients(T* to, const BlockLayout& layout, const T* dy, const TileExtent& tile,
+                         Range outputs) {
+  for (std::int64_t k = outputs.first; k < outputs.last; k += kLanes<T>) {
     transform_gradient(to + layout.output(k), layout.out_frequency(), dy + tile.first + k, tile);
   }
 }
