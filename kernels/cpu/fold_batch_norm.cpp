@@ -50,6 +50,36 @@ double centred_bias(const T* b, const T* mean, std::int64_t c) {
   return (b ? static_cast<double>(b[c]) : 0.0) - static_cast<double>(mean[c]);
 }
 
+/// out = scale * in, for the elements of one channel.
+template <typename T>
+void scale_elements(T* out, const T* in, double scale, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    out[i] = static_cast<T>(scale * static_cast<double>(in[i]));
+  }
+}
+
+/// dw (+)= scale * dw', for the elements of one channel. dw may be dw', and is then overwritten.
+template <typename T>
+void add_scaled_elements(T* dw, const T* dw_folded, double scale, std::int64_t count) {
+  if (dw == dw_folded) return scale_elements(dw, dw_folded, scale, count);
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) {
+    dw[i] = static_cast<T>(static_cast<double>(dw[i]) + scale * static_cast<double>(dw_folded[i]));
+  }
+}
+
+/// <a, b>
+template <typename T>
+double dot_product(const T* a, const T* b, std::int64_t count) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < count; ++i) {
+    sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  }
+  return sum;
+}
+
 }  // namespace
 
 template <typename T>
@@ -61,6 +91,10 @@ void fold_batch_norm_forward(T* w_folded, T* b_folded, const T* w, const T* b, c
     parallel_for(groups(filter), [&](std::int64_t group) {
       const double* scale = scales.from(group * filter.inner);
       std::int64_t element = group * rows_per_group(filter) * filter.inner;
+      if (filter.inner == 1) {  // a group is one channel
+        scale_elements(w_folded + element, w + element, *scale, rows_per_group(filter));
+        return;
+      }
       for (std::int64_t row = 0; row < rows_per_group(filter); ++row)
         for (std::int64_t i = 0; i < filter.inner; ++i, ++element) {
           w_folded[element] = static_cast<T>(scale[i] * static_cast<double>(w[element]));
@@ -86,8 +120,15 @@ void fold_batch_norm_backward(T* dw, T* db, T* dgamma, T* dbeta, const T* dw_fol
     parallel_for(groups(filter), [&](std::int64_t group) {
       const double* scale = scales.from(group * filter.inner);
       double* dot = dgamma ? dots.data() + group * filter.inner : nullptr;
-      if (dot) std::fill_n(dot, filter.inner, 0.0);
       std::int64_t element = group * rows_per_group(filter) * filter.inner;
+      if (filter.inner == 1) {
+        const std::int64_t count = rows_per_group(filter);
+        // First, since dw may take the place of dw'.
+        if (dot) *dot = dot_product(dw_folded + element, w + element, count);
+        if (dw) add_scaled_elements(dw + element, dw_folded + element, *scale, count);
+        return;
+      }
+      if (dot) std::fill_n(dot, filter.inner, 0.0);
       for (std::int64_t row = 0; row < rows_per_group(filter); ++row)
         for (std::int64_t i = 0; i < filter.inner; ++i, ++element) {
           const auto gradient = static_cast<double>(dw_folded[element]);
