@@ -23,11 +23,9 @@ bool winograd_applies(const Conv2dShape& s) {
          s.k % 16 == 0;
 }
 
-/// Whether there are tiles enough to pay for transforming, and then reading, a filter that is four
-/// times as large.
+/// Whether there are tiles enough to pay for transforming the filter.
 bool winograd_pays(const Conv2dShape& s) {
-  const std::int64_t tiles = s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4);
-  return 4 * tiles >= std::max(s.c, s.k);
+  return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= 16;
 }
 
 template <typename T>

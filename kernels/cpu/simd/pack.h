@@ -101,6 +101,12 @@ void pack_filter(T* packed, const T* w, const Conv2dPlan& plan, const Lattice& l
                         T* to = packed + step * width;
                         const T* from = w + offset + first * strides.output;
                         if (live < width) std::fill_n(to, count * width, T(0));
+                        if (strides.output == 1) {
+                          for (std::int64_t c = 0; c < count; ++c) {
+                            std::copy_n(from + c * strides.input, live, to + c * width);
+                          }
+                          return;
+                        }
                         for (std::int64_t k = 0; k < live; ++k) {
                           for (std::int64_t c = 0; c < count; ++c) {
                             to[c * width + k] = from[k * strides.output + c * strides.input];

@@ -250,10 +250,57 @@ void with_vectors(std::int64_t out_channels, const Body& body) {
   out_channels > kLanes<T> ? body.template operator()<2>() : body.template operator()<1>();
 }
 
+/// The same where there are few tiles and a large filter, which is then better taken once, a block
+/// of outputs at a time, than streamed for each block of tiles: it never leaves the cache that it
+/// is transformed into.
+template <int kVectors, typename T>
+void correlate_by_outputs(T* out, const T* source, const T* w, const Geometry& g,
+                          const FilterView& view, const Conv2dEpilogue<T>& epilogue) {
+  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+  const BlockLayout layout{g.tiles(), g.channels, 1, kWidth};
+  const ZeroRow<T> zeros(g);
+  const Workspace<T> patches(layout.in_size());
+  parallel_for(g.tiles(), [&](std::int64_t t) {
+    transform_patches(patches.data() + t * kBlock, layout,
+                      patch_at(source, g, position(g, t), zeros.data()));
+  });
+  const std::int64_t blocks = ceil_div(g.out_channels, kWidth);
+  const std::int64_t workers = std::min(blocks, kMaxWorkers);
+  const std::int64_t u_frequency = g.channels * kWidth, u_size = kFrequencies * u_frequency;
+  const Workspace<T> scratch(workers * (u_size + layout.out_size()));
+  parallel_for_workers(blocks, workers, [&](std::int64_t block, std::int64_t worker) {
+    T* u = scratch.data() + worker * (u_size + layout.out_size());
+    T* products = u + u_size;
+    for (std::int64_t c = 0; c < g.channels; c += kBlock) {
+      transform_filter_block<kVectors>(u + c * kWidth, u_frequency, w, view, block * kWidth, c);
+    }
+    for (int f = 0; f < kFrequencies; ++f) {
+      multiply_frequency<kVectors>(products + f * layout.out_frequency(),
+                                   patches.data() + f * layout.in_frequency(), u + f * u_frequency,
+                                   layout, g.tiles());
+    }
+    for_each_tile(g, {0, g.tiles()}, [&](std::int64_t t, const TilePosition& at) {
+      transform_products(out, epilogue, extent_of(g, at), products + t * kWidth, layout,
+                         block * kWidth);
+    });
+  });
+}
+
+bool is_filter_large(const Geometry& g) {
+  return g.tiles() <= 128 && g.channels * g.out_channels >= 256 * 256;
+}
+
 template <typename T>
 void correlate(T* out, const T* source, const T* w, const Geometry& g, const FilterView& view,
                const Conv2dEpilogue<T>& epilogue) {
   with_vectors<T>(g.out_channels, [&]<int kVectors>() {
+    if (is_filter_large(g)) {
+      correlate_by_outputs<kVectors>(out, source, w, g, view, epilogue);
+      const OutputMoments<T> moments(epilogue.statistics, 1, g.out_channels);
+      moments.take(0, out, g, {0, g.tiles()});
+      moments.finish();
+      return;
+    }
     const Correlation<kVectors, T> correlation(out, source, w, g, view, epilogue, kMaxWorkers);
     const std::int64_t size = correlation.block_tiles(), blocks = ceil_div(g.tiles(), size);
     const OutputMoments<T> moments(epilogue.statistics, blocks, g.out_channels);

@@ -26,17 +26,52 @@ template <typename Visit>
 ATTUNE_INLINE void for_each_filter_element(const FilterView& view, std::int64_t k,
                                            std::int64_t live, std::int64_t width, std::int64_t c,
                                            const Visit& visit) {
-  for (std::int64_t o = 0; o < live; ++o) {
+  const auto element = [&](std::int64_t o, std::int64_t t, std::int64_t i) ATTUNE_INLINE_LAMBDA {
+    visit((k + o) * view.output_stride + view.tap(t) + (c + i) * view.input_stride,
+          (t * kBlock + i) * width + o);
+  };
+  // Neighbours in the filter innermost.
+  if (view.output_stride == 1) {
     for (std::int64_t t = 0; t < 9; ++t) {
       for (std::int64_t i = 0; i < kBlock; ++i) {
-        visit((k + o) * view.output_stride + view.tap(t) + (c + i) * view.input_stride,
-              (t * kBlock + i) * width + o);
+        for (std::int64_t o = 0; o < live; ++o) element(o, t, i);
       }
+    }
+    return;
+  }
+  for (std::int64_t o = 0; o < live; ++o) {
+    for (std::int64_t t = 0; t < 9; ++t) {
+      for (std::int64_t i = 0; i < kBlock; ++i) element(o, t, i);
     }
   }
 }
 
-/// u = G g G^T for all pairs of input and output.
+/// u = G g G^T for outputs [k, k + width) and inputs [c, c + kBlock): `u` is where the first of
+/// these inputs is, `frequency` elements before its next frequency.
+template <int kVectors, typename T>
+void transform_filter_block(T* u, std::int64_t frequency, const T* w, const FilterView& view,
+                            std::int64_t k, std::int64_t c) {
+  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+  alignas(kVectorBytes) T taps[9 * kBlock * kWidth] = {};
+  for_each_filter_element(view, k, std::min(kWidth, view.outputs - k), kWidth, c,
+                          [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
+  for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
+    Vector<T> half[kPatch][3];
+    unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      Vector<T> g[3], column[kPatch];
+      unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
+        g[i] = load(taps + (i * 3 + j) * kBlock * kWidth + lane);
+      });
+      transform_filter(column, g);
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+    });
+    store_frequencies(u + lane, frequency, half,
+                      [](auto& out, const auto& in)
+                          ATTUNE_INLINE_LAMBDA { transform_filter(out, in); });
+  }
+}
+
+/// The same for all pairs of input and output: u [frequency][block of outputs][input][width].
 template <int kVectors, typename T>
 void transform_filters(T* u, const T* w, const FilterView& view) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
@@ -44,28 +79,8 @@ void transform_filters(T* u, const T* w, const FilterView& view) {
   const std::int64_t channel_blocks = view.inputs / kBlock;
   parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
     const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    alignas(kVectorBytes) T taps[9 * kBlock * kWidth] = {};
-    for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,
-                            c, [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
-    for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
-      Vector<T> half[kPatch][3];
-      unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
-        Vector<T> g[3], column[kPatch];
-        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
-          g[i] = load(taps + (i * 3 + j) * kBlock * kWidth + lane);
-        });
-        transform_filter(column, g);
-        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
-      });
-      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-        Vector<T> transformed[kPatch];
-        transform_filter(transformed, half[i]);
-        unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-          store(u + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane,
-                transformed[j]);
-        });
-      });
-    }
+    transform_filter_block<kVectors>(u + (k * view.inputs + c) * kWidth,
+                                     blocks * view.inputs * kWidth, w, view, k * kWidth, c);
   });
 }
 

@@ -157,13 +157,14 @@ template <bool kWhole, typename T>
   for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
 }
 
-/// The products of one tile, for all channels.
+/// The products of one tile, for output channels [first, ...), as many as there are in `layout`.
 template <typename T>
 void transform_products(T* y, const Conv2dEpilogue<T>& epilogue, const TileExtent& tile,
-                        const T* products, const BlockLayout& layout) {
+                        const T* products, const BlockLayout& layout, std::int64_t first = 0) {
   const auto transform = tile.whole() ? transform_product<true, T> : transform_product<false, T>;
-  for (std::int64_t k = 0; k < tile.pixel; k += kLanes<T>) {
-    transform(y, epilogue, tile, k, products + layout.output(k), layout.out_frequency());
+  const std::int64_t count = std::min(layout.out_blocks * layout.width, tile.pixel - first);
+  for (std::int64_t k = 0; k < count; k += kLanes<T>) {
+    transform(y, epilogue, tile, first + k, products + layout.output(k), layout.out_frequency());
   }
 }
 
