@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -26,6 +27,14 @@ inline constexpr int kBlock = 16;
 
 /// What the slices of a filter's gradient may take in all, besides the first.
 inline constexpr std::int64_t kMaxPartialBytes = 32 << 20;
+
+/// Into how many parts, by blocks of output channels, to cut a slice of a filter's gradient: where
+/// slices are few, so that there is work for several threads, but no more, since each part has to
+/// prepare all of its slice's inputs.
+inline std::int64_t parts_of_slice(std::int64_t slices, std::int64_t blocks) {
+  constexpr std::int64_t kFewSlices = 4, kTasks = 8;
+  return slices >= kFewSlices ? 1 : std::min(kTasks / slices, blocks);
+}
 
 /// `length` neighbouring elements of a packed source, from `offset` on, as seen from the output
 /// pixel: the inputs of one tap, or of several if they lie side by side.

@@ -132,7 +132,7 @@ class DirectFilterGradient {
         shape_(shape),
         plan_(conv2d_forward_plan(shape, sizeof(T))),
         slices_(slices_of(plan_, filter_size() * static_cast<std::int64_t>(sizeof(T)))),
-        parts_(std::clamp<std::int64_t>(kMaxWorkers / slices_, 1, blocks())),
+        parts_(parts_of_slice(slices_, blocks())),
         sums_(slices_ * filter_size()),
         scratch_(tasks() * scratch_size()),
         bias_(dy_sums, slices_, shape.k) {}

@@ -163,7 +163,7 @@ class FilterGradient {
         layout_{std::min(tiles_per_weight_block(g), g.tiles()), g.channels,
                 ceil_div(g.out_channels, kWidth), kWidth},
         slices_(slices_of(g, sums_size() * static_cast<std::int64_t>(sizeof(T)))),
-        parts_(slices_ >= kFewSlices ? 1 : std::min(kTasks / slices_, layout_.out_blocks)),
+        parts_(parts_of_slice(slices_, layout_.out_blocks)),
         zeros_(g),
         sums_(slices_ * sums_size()),
         scratch_(tasks() * scratch_size()),
@@ -220,9 +220,6 @@ class FilterGradient {
 
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-
-  // Each part transforms all patches, so there are no more than it takes.
-  static constexpr std::int64_t kFewSlices = 4, kTasks = 8;
 
   static std::int64_t slices_of(const Geometry& g, std::int64_t bytes) {
     constexpr std::int64_t kSliceTiles = 128;  // fewer are not worth adding up a filter for
