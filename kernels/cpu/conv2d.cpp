@@ -24,9 +24,7 @@ bool winograd_applies(const Conv2dShape& s) {
 }
 
 /// Whether there are tiles enough to pay for transforming the filter.
-bool winograd_pays(const Conv2dShape& s) {
-  return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= 16;
-}
+bool winograd_pays(const Conv2dShape& s) { return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= 16; }
 
 template <typename T>
 const Conv2dPasses<T>& passes(const Conv2dShape& shape) {
