@@ -5,6 +5,7 @@
 #include <attune/core/graph_report.h>
 #include <attune/core/memory_stats.h>
 #include <attune/core/ops/softmax_cross_entropy.h>
+#include <attune/core/profile.h>
 #include <attune/core/random.h>
 #include <attune/kernels/conv_algorithm.h>
 #include <attune/kernels/cpu_isa.h>
@@ -23,6 +24,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +42,7 @@ struct Options {
   int steps = 12;
   int rounds = 3;
   bool json = false;
+  bool profile = false;
 };
 
 /// A network in one mode, with what a step needs.
@@ -50,6 +53,7 @@ struct Contestant {
   std::vector<double> medians;  ///< milliseconds, of each round
   std::int64_t saved_bytes = 0, peak_bytes = 0;
   double page_faults = 0;  ///< a step, of the last round
+  Profile profile;         ///< of all that was timed
 };
 
 double median(std::vector<double> values) {
@@ -178,6 +182,8 @@ void run(const Options& options) {
       std::vector<double> laps(static_cast<std::size_t>(options.steps));
       const long faults_before = page_faults();
       for (double& lap : laps) {
+        std::optional<ProfileScope> recording;
+        if (options.profile) recording.emplace(c.profile);
         const auto start = std::chrono::steady_clock::now();
         once(c);
         const std::chrono::duration<double, std::milli> spent =
@@ -189,6 +195,11 @@ void run(const Options& options) {
     }
   }
   for (const Contestant& c : contestants) print(options, c);
+  if (!options.profile) return;
+  for (const Contestant& c : contestants) {
+    fmt::print("\n{}:\n{}", to_string(c.mode),
+               to_string(c.profile, options.rounds * options.steps));
+  }
 }
 
 int main_checked(int argc, char** argv) {
@@ -212,7 +223,9 @@ int main_checked(int argc, char** argv) {
   add("--steps", options.steps, "Steps in a round")->check(CLI::PositiveNumber);
   add("--rounds", options.rounds, "Rounds, in each of which every mode has its turn")
       ->check(CLI::PositiveNumber);
-  app.add_flag("--json", options.json, "One JSON object a line for each mode");
+  CLI::Option* json = app.add_flag("--json", options.json, "One JSON object a line for each mode");
+  app.add_flag("--profile", options.profile, "Also print where the time goes, layer by layer")
+      ->excludes(json);
   CLI11_PARSE(app, argc, argv);
   run(options);
   return 0;

@@ -6,6 +6,7 @@
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -94,6 +95,7 @@ LabelScope::LabelScope(std::string label) : before_(std::move(current_label)) {
   current_label = std::move(label);
 }
 LabelScope::~LabelScope() { current_label = std::move(before_); }
+const std::string& LabelScope::current() { return current_label; }
 
 Node::Node(const char* name) : name_(name), label_(current_label), id_(next_node_id++) {}
 
@@ -199,6 +201,7 @@ class BackwardPass {
     root->grad_is_masked = false;
     for (const auto& meta : found) {
       Node& node = *meta->producer;
+      const OpTimer timer(node);
       if (meta->grad.defined()) {
         node.grad_is_masked_ = meta->grad_is_masked;
         Tensor grad = meta->grad;
@@ -265,6 +268,7 @@ void Tensor::backward(const Tensor& seed) const {
     throw Error(format_text("backward: seed {} does not have the tensor's shape {}",
                             to_string(seed.shape()), to_string(shape_)));
   }
+  profile_saved_bytes(*this);
   BackwardPass::run(meta_, seed);
 }
 

@@ -186,6 +186,9 @@ class LabelScope {
   LabelScope(const LabelScope&) = delete;
   LabelScope& operator=(const LabelScope&) = delete;
 
+  /// The innermost label on this thread, or empty.
+  static const std::string& current();
+
  private:
   std::string before_;
 };

@@ -70,6 +70,13 @@ int compare(const CompareOptions& options) {
                 });
 
   std::cout << to_text(comparison);
+  if (options.run.profile) {
+    for (const ModeResult& result : comparison.modes) {
+      std::cout << fmt::format(
+          "\n{}: {}", to_string(result.mode),
+          profile_text(result.profile, static_cast<std::int64_t>(result.loss.size())));
+    }
+  }
   const std::string json = to_json(comparison, options).dump(2) + "\n";
   if (!options.run.json.empty()) write_file(options.run.json, json);
   if (has_folder) {

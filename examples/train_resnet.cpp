@@ -89,7 +89,7 @@ nlohmann::json to_json(const TrainOptions& options, const Task& task,
 }
 
 /// Trains, and tests after each epoch. Ends early if interrupted(), with the last epoch's accuracy
-/// NaN. Throws Error if the loss is not finite.
+/// NaN. Throws Error if the loss is not finite. With --profile, prints what became of the time.
 std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions& options,
                                CsvFile* metrics) {
   const DataLoader batches = training_batches(task, options.run);
@@ -101,6 +101,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
   const LrSchedule schedule = one_cycle(options.epochs * batches.batches());
 
   std::vector<EpochResult> results;
+  Profile profile;
   double seconds = 0;
   std::int64_t step = 0;
   for (std::int64_t epoch = 0; epoch < options.epochs && !interrupted(); ++epoch) {
@@ -109,8 +110,10 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
                       "steps", options.run.progress);
     double total_loss = 0;
     std::int64_t steps = 0;
+    std::optional<ProfileScope> recording;  // waiting for batches included, testing not
     for (const Batch& batch : batches.epoch(epoch)) {
       if (interrupted()) break;
+      if (options.run.profile && step >= kProfileWarmUp && !recording) recording.emplace(profile);
       optimizer.set_lr_factor(schedule(step));
       const StepResult result = train_step(net, optimizer, batch, options.label_smoothing);
       if (!result.finite()) {
@@ -124,6 +127,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
       ++step;
       progress.advance(1, "loss " + loss_text(total_loss / static_cast<double>(steps)));
     }
+    recording.reset();
     progress.finish();
     if (steps == 0) break;
     seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -143,6 +147,7 @@ std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions
                     CsvFile::cell(tested), CsvFile::cell(optimizer.lr()), CsvFile::cell(seconds)});
     }
   }
+  if (options.run.profile) std::cout << "\n" << profile_text(profile, step);
   return results;
 }
 

@@ -5,6 +5,7 @@
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/reduce.h"
 
@@ -45,6 +46,7 @@ double norm(const std::vector<Tensor>& grads) {
 double grad_norm(const std::vector<Tensor>& params) { return norm(gradients("grad_norm", params)); }
 
 double clip_grad_norm(const std::vector<Tensor>& params, double max_norm, bool error_if_nonfinite) {
+  const OpTimer timer("clip_grad_norm");
   check_limit("clip_grad_norm", "max_norm", max_norm);
   std::vector<Tensor> grads = gradients("clip_grad_norm", params);
   const double total = norm(grads);
@@ -62,6 +64,7 @@ double clip_grad_norm(const std::vector<Tensor>& params, double max_norm, bool e
 }
 
 void clip_grad_value(const std::vector<Tensor>& params, double max_value) {
+  const OpTimer timer("clip_grad_value");
   check_limit("clip_grad_value", "max_value", max_value);
   for (Tensor& grad : gradients("clip_grad_value", params)) {
     visit_floating(grad.dtype(), "clip_grad_value", [&]<typename T>(T) {

@@ -6,6 +6,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/optimizer_step.h"
 #include "attune/optim/state_reader.h"
 
@@ -41,6 +42,7 @@ void Ema::check_not_swapped(const char* op) const {
 }
 
 void Ema::update() {
+  const OpTimer timer("Ema");
   check_not_swapped("update");
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     if (!tensors_[i].retired()) continue;

@@ -6,6 +6,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/optim/state_reader.h"
 
 namespace attune {
@@ -99,6 +100,7 @@ void Optimizer::prepare_step() {
 }
 
 void Optimizer::step() {
+  const OpTimer timer(name_);
   prepare_step();
   for (Group& group : groups_) {
     for (std::size_t i = 0; i < group.params.size(); ++i) {

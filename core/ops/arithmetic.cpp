@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/ops/reduce.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -13,6 +14,7 @@ using kernels::BinaryOp;
 enum Input { a_input, b_input };
 
 Tensor compute(const char* op, BinaryOp kind, const Tensor& a, const Tensor& b) {
+  const OpTimer timer(op);
   check_compatible(op, a, b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   const auto space = strided_shape(shape, broadcast_strides(a.shape(), shape),
@@ -138,6 +140,7 @@ Tensor divide(const Tensor& a, const Tensor& b) {
 }
 
 Tensor negate(const Tensor& x) {
+  const OpTimer timer("negate");
   check_defined("negate", "input", x);
   Tensor y = visit_floating(x.dtype(), "negate", [&]<typename T>(T) {
     Tensor result = Tensor::empty(x.shape(), x.dtype(), x.device());

@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/convolution.h"
 #include "attune/core/ops/normalization.h"
+#include "attune/core/profile.h"
 
 namespace attune {
 namespace {
@@ -57,6 +58,7 @@ Tensor batch_norm_train(const Tensor& y, const Tensor& gamma, const Tensor& beta
                         Tensor running_mean, Tensor running_var, double momentum, double eps,
                         const Tensor& residual, bool relu) {
   const char* op = "batch_norm_train";
+  const OpTimer timer(op);
   check_arguments(op, y, gamma, beta, running_mean, running_var, residual);
   BatchStatistics batch(op, y);
   batch.take(y);
@@ -79,6 +81,7 @@ Tensor batch_norm_eval(const Tensor& y, const Tensor& gamma, const Tensor& beta,
                        const Tensor& running_mean, const Tensor& running_var, double eps,
                        const Tensor& residual, bool relu) {
   const char* op = "batch_norm_eval";
+  const OpTimer timer(op);
   check_arguments(op, y, gamma, beta, running_mean, running_var, residual);
   if (!running_mean.defined()) throw Error(format_text("{}: needs running statistics", op));
   Tensor z = Tensor::empty(y.shape(), y.dtype(), y.device());

@@ -1,6 +1,7 @@
 #include "attune/core/ops/compare.h"
 
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -9,6 +10,7 @@ namespace {
 using kernels::CompareOp;
 
 Tensor compute(const char* op, CompareOp kind, const Tensor& a, const Tensor& b) {
+  const OpTimer timer(op);
   check_compatible(op, a, b);
   const Shape shape = broadcast_shapes(op, a.shape(), b.shape());
   const auto space = strided_shape(shape, broadcast_strides(a.shape(), shape),

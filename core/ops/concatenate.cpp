@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -43,6 +44,7 @@ Shape joined_shape(const std::vector<Tensor>& parts, std::size_t axis) {
 }  // namespace
 
 Tensor concatenate(const std::vector<Tensor>& parts, std::int64_t axis) {
+  const OpTimer timer("concatenate");
   if (parts.empty()) throw Error("concatenate: no tensors given");
   check_defined("concatenate", "the first tensor", parts.front());
   const std::size_t index = axis_index("concatenate", parts.front(), axis);

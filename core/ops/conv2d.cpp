@@ -1,6 +1,7 @@
 #include "attune/core/ops/conv2d.h"
 
 #include "attune/core/autograd.h"
+#include "attune/core/profile.h"
 
 namespace attune {
 namespace {
@@ -25,6 +26,7 @@ struct Conv2dBackward final : ConvolutionNode {
 Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
                 const ConvolutionOptions& options, const Tensor& residual, bool relu) {
   const char* op = options.transposed ? "conv_transpose2d" : "conv2d";
+  const OpTimer timer(op);
   const Convolution conv(op, x, weight, bias, options);
   check_residual(op, residual, conv.output_shape());
 

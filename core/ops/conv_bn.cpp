@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/normalization.h"
+#include "attune/core/profile.h"
 
 namespace attune {
 namespace {
@@ -201,6 +202,7 @@ FoldedConv fold_conv_bn(const ConvBNTensors& t, const kernels::FilterChannels& f
 
 Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_train";
+  const OpTimer timer(op);
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor y = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
   BatchStatistics batch(op, y);
@@ -228,6 +230,7 @@ Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
 
 Tensor conv_bn_eval(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_eval";
+  const OpTimer timer(op);
   need_running_statistics(op, t);
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
@@ -243,6 +246,7 @@ Tensor conv_bn_eval(const ConvBNTensors& t, const ConvBNSettings& settings) {
 
 Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_tune";
+  const OpTimer timer(op);
   need_running_statistics(op, t);
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());

@@ -4,6 +4,7 @@
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/batch_norm.h"
 #include "attune/kernels/conv2d.h"
 
@@ -57,6 +58,7 @@ kernels::FilterChannels Convolution::filter_channels() const {
 
 void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight,
                           ConvolutionEpilogue e) const {
+  count_flops(shape_.flops());
   visit_floating(x.dtype(), "conv2d", [&]<typename T>(T) {
     const auto out = [](Tensor& t) { return t.defined() ? t.mutable_data<T>() : nullptr; };
     kernels::Conv2dEpilogue<T> epilogue{.bias = data_or_null<T>(e.bias),
@@ -85,6 +87,9 @@ void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight,
 void Convolution::backward(GradDestination dx, const Tensor& mask, GradDestination dw,
                            GradDestination db, const Tensor& x, const Tensor& dy,
                            const Tensor& weight) const {
+  for (const GradDestination* wanted : {&dx, &dw}) {
+    if (wanted->grad.defined()) count_flops(shape_.flops());
+  }
   visit_floating(dy.dtype(), "conv2d", [&]<typename T>(T) {
     const auto out = [](Tensor& t) { return t.defined() ? t.mutable_data<T>() : nullptr; };
     T* const input = out(dx.grad);

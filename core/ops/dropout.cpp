@@ -6,6 +6,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 
 namespace attune {
 namespace {
@@ -54,6 +55,7 @@ struct DropoutBackward final : Node {
 }  // namespace
 
 Tensor dropout(const Tensor& x, double p, Generator& generator) {
+  const OpTimer timer("dropout");
   check_defined("dropout", "input", x);
   if (!(p >= 0 && p < 1)) throw Error(format_text("dropout: p must be in [0, 1), not {}", p));
   const Mask mask{generator.seed, generator.next_stream(), p};

@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/gemm.h"
 #include "attune/kernels/reduce.h"
@@ -28,11 +29,13 @@ struct LinearBackward final : Node {
                             accumulate);
       }
       if (needs(weight_input)) {  // dW [out, in] = dy^T x
+        count_flops(2 * out * in * rows);
         auto [grad_weight, accumulate] = destination(weight_input);
         kernels::gemm(grad.device(), grad_weight.mutable_data<T>(), dy, restore(x).data<T>(), out,
                       in, rows, true, false, accumulate);
       }
       if (needs(x_input)) {  // dx [rows, in] = dy W
+        count_flops(2 * rows * in * out);
         auto [grad_x, accumulate] = destination(x_input);
         kernels::gemm(grad.device(), grad_x.mutable_data<T>(), dy, restore(weight).data<T>(), rows,
                       in, out, false, false, accumulate);
@@ -60,8 +63,10 @@ void check_arguments(const Tensor& x, const Tensor& weight, const Tensor& bias) 
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const OpTimer timer("linear");
   check_arguments(x, weight, bias);
   const std::int64_t rows = x.size(0), in = x.size(1), out = weight.size(0);
+  count_flops(2 * rows * out * in);
   Tensor y = visit_floating(x.dtype(), "linear", [&]<typename T>(T) {
     Tensor result = Tensor::empty({rows, out}, x.dtype(), x.device());
     T* elements = result.mutable_data<T>();

@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/gemm.h"
 
 namespace attune {
@@ -19,11 +20,13 @@ struct MatmulBackward final : Node {
   void backward(Tensor grad) override {
     visit_floating(grad.dtype(), "matmul", [&]<typename T>(T) {
       if (needs(a_input)) {  // dA [m, k] = dC [m, n] B^T
+        count_flops(2 * m * k * n);
         auto [grad_a, accumulate] = destination(a_input);
         kernels::gemm(grad.device(), grad_a.mutable_data<T>(), grad.data<T>(), restore(b).data<T>(),
                       m, k, n, false, true, accumulate);
       }
       if (needs(b_input)) {  // dB [k, n] = A^T dC [m, n]
+        count_flops(2 * k * n * m);
         auto [grad_b, accumulate] = destination(b_input);
         kernels::gemm(grad.device(), grad_b.mutable_data<T>(), restore(a).data<T>(), grad.data<T>(),
                       k, n, m, true, false, accumulate);
@@ -35,6 +38,7 @@ struct MatmulBackward final : Node {
 }  // namespace
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  const OpTimer timer("matmul");
   check_rank("matmul", "the left operand", a, 2);
   check_rank("matmul", "the right operand", b, 2);
   check_compatible("matmul", a, b);
@@ -43,6 +47,7 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     throw Error(format_text("matmul: {} and {} do not share the inner extent", to_string(a.shape()),
                             to_string(b.shape())));
   }
+  count_flops(2 * m * n * k);
   Tensor c = visit_floating(a.dtype(), "matmul", [&]<typename T>(T) {
     Tensor result = Tensor::empty({m, n}, a.dtype(), a.device());
     kernels::gemm(a.device(), result.mutable_data<T>(), a.data<T>(), b.data<T>(), m, n, k, false,

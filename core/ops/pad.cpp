@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -22,6 +23,7 @@ struct PadBackward final : Node {
 }  // namespace
 
 Tensor pad(const Tensor& x, const std::vector<std::array<std::int64_t, 2>>& padding, double value) {
+  const OpTimer timer("pad");
   check_defined("pad", "input", x);
   if (padding.size() != static_cast<std::size_t>(x.rank())) {
     throw Error(format_text("pad: {} pairs for {}", padding.size(), describe(x)));

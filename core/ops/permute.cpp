@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -26,6 +27,7 @@ struct PermuteBackward final : Node {
 }  // namespace
 
 Tensor permute(const Tensor& x, const std::vector<std::int64_t>& axes) {
+  const OpTimer timer("permute");
   check_defined("permute", "input", x);
   const std::vector<std::size_t> order = axis_indices("permute", x, axes);
   if (order.size() != static_cast<std::size_t>(x.rank())) {

@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/pool.h"
 
 namespace attune {
@@ -91,6 +92,7 @@ struct GlobalAvgPoolBackward final : Node {
 }  // namespace
 
 Tensor max_pool2d(const Tensor& x, const Pool2dOptions& options) {
+  const OpTimer timer("max_pool2d");
   const Pool2dShape shape = make_shape("max_pool2d", x, options);
   const Shape pooled_shape{shape.n, shape.p, shape.q, shape.c};
   // Positions are wanted only if a gradient will be.
@@ -110,6 +112,7 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& options) {
 }
 
 Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& options) {
+  const OpTimer timer("avg_pool2d");
   const Pool2dShape shape = make_shape("avg_pool2d", x, options);
   Tensor y = visit_floating(x.dtype(), "avg_pool2d", [&]<typename T>(T) {
     Tensor result = Tensor::empty({shape.n, shape.p, shape.q, shape.c}, x.dtype(), x.device());
@@ -121,6 +124,7 @@ Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& options) {
 }
 
 Tensor global_avg_pool(const Tensor& x) {
+  const OpTimer timer("global_avg_pool");
   check_rank("global_avg_pool", "input", x, 4);
   const std::int64_t n = x.size(0), pixels = x.size(1) * x.size(2), c = x.size(3);
   if (pixels == 0) throw Error(format_text("global_avg_pool: no pixels in {}", describe(x)));

@@ -10,6 +10,7 @@
 #include "attune/core/ops/permute.h"
 #include "attune/core/ops/reshape.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/reduce.h"
 
 namespace attune {
@@ -69,6 +70,7 @@ struct SumBackward final : Node {
 };
 
 Tensor scaled_sum(const char* op, const Tensor& x, const Reduction& r, double scale) {
+  const OpTimer timer(op);
   const Tensor data = arranged(x, r);
   Tensor y = visit_floating(x.dtype(), op, [&]<typename T>(T) {
     Tensor result = Tensor::empty(r.result, x.dtype(), x.device());
@@ -82,6 +84,7 @@ Tensor scaled_sum(const char* op, const Tensor& x, const Reduction& r, double sc
 
 // Largest elements and (unless null) their positions along the reduced axes.
 Tensor largest(const char* op, const Tensor& x, const Reduction& r, Tensor* positions) {
+  const OpTimer timer(op);
   if (r.middle == 0) throw Error(format_text("{}: nothing to choose from in {}", op, describe(x)));
   if (positions) *positions = Tensor::empty(r.result, DType::int64, x.device());
   return visit_floating(x.dtype(), op, [&]<typename T>(T) {

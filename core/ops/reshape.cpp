@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 
 namespace attune {
 namespace {
@@ -21,6 +22,7 @@ struct ReshapeBackward final : Node {
 }  // namespace
 
 Tensor reshape(const Tensor& x, const Shape& shape) {
+  const OpTimer timer("reshape");
   check_defined("reshape", "input", x);
   if (shape.count() != x.count()) {
     throw Error(format_text("reshape: {} cannot become {}", describe(x), to_string(shape)));

@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -28,6 +29,7 @@ struct SliceBackward final : Node {
 }  // namespace
 
 Tensor slice(const Tensor& x, std::int64_t axis, std::int64_t begin, std::int64_t end) {
+  const OpTimer timer("slice");
   check_defined("slice", "input", x);
   const std::size_t index = axis_index("slice", x, axis);
   const std::int64_t size = x.shape().begin()[index];

@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/softmax_cross_entropy.h"
 
 namespace attune {
@@ -73,6 +74,7 @@ void check_arguments(const Tensor& logits, const Tensor& targets, double label_s
 }  // namespace
 
 Tensor softmax_cross_entropy(const Tensor& logits, const Tensor& targets, double label_smoothing) {
+  const OpTimer timer("softmax_cross_entropy");
   check_arguments(logits, targets, label_smoothing);
   Tensor loss = compute(logits, targets, label_smoothing).loss;
   if (auto node = record<SoftmaxCrossEntropyBackward>(loss, logits)) {

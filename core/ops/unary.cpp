@@ -3,6 +3,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/strided.h"
+#include "attune/core/profile.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -11,6 +12,7 @@ namespace {
 using kernels::UnaryOp;
 
 Tensor apply(UnaryOp kind, const char* op, const Tensor& x) {
+  const OpTimer timer(op);
   check_defined(op, "input", x);
   return visit_floating(x.dtype(), op, [&]<typename T>(T) {
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
@@ -20,6 +22,7 @@ Tensor apply(UnaryOp kind, const char* op, const Tensor& x) {
 }
 
 Tensor power(const Tensor& x, double exponent) {
+  const OpTimer timer("pow");
   check_defined("pow", "input", x);
   return visit_floating(x.dtype(), "pow", [&]<typename T>(T) {
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());

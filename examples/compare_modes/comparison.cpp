@@ -177,7 +177,10 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
         ModeResult& result = contender.result;
         if (result.diverged) continue;
         contender.optimizer->set_lr_factor(schedule(step));
+        std::optional<ProfileScope> recording;
+        if (options.run.profile && step >= kProfileWarmUp) recording.emplace(result.profile);
         const StepResult last = train_step(*contender.net, *contender.optimizer, batch);
+        recording.reset();
         result.loss.push_back(last.loss);
         result.milliseconds.push_back(last.milliseconds);
         result.diverged = !last.finite();

@@ -45,6 +45,7 @@ struct ModeResult {
   std::vector<double> loss;          ///< one a step
   std::vector<double> milliseconds;  ///< likewise
   bool diverged = false;             ///< the last loss is not finite, and no step followed
+  Profile profile;                   ///< of the steps after the warm-up, with --profile
 
   double step_milliseconds() const;  ///< the median
   double final_loss() const;         ///< mean of the last ten steps

@@ -119,6 +119,9 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_option("--json", options.json, "Also write the results to this file")
       ->type_name("FILE")
       ->group("Output");
+  app.add_flag("--profile", options.profile,
+               "At the end, print where the time of a step went, layer by layer")
+      ->group("Output");
   const std::map<std::string, ProgressStyle> styles = {{"auto", ProgressStyle::automatic},
                                                        {"plain", ProgressStyle::plain},
                                                        {"off", ProgressStyle::off}};

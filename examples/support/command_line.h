@@ -37,6 +37,7 @@ struct RunOptions {
   int threads = 0;  ///< 0: the library's default
   std::filesystem::path out = {};
   std::filesystem::path json = {};
+  bool profile = false;
   ProgressStyle progress = ProgressStyle::automatic;
 };
 

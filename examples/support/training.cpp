@@ -7,6 +7,7 @@
 #include <attune/core/ops/reduce.h>
 #include <attune/core/ops/softmax_cross_entropy.h>
 #include <attune/core/random.h>
+#include <fmt/format.h>
 
 #include <chrono>
 #include <cmath>
@@ -44,6 +45,13 @@ StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   result.milliseconds = spent.count();
   return result;
+}
+
+std::string profile_text(const Profile& profile, std::int64_t steps) {
+  const std::int64_t recorded = steps - kProfileWarmUp;
+  if (recorded < 1) return fmt::format("no profile: {} steps are warm-up\n", kProfileWarmUp);
+  return fmt::format("one step, mean of {} after the first {}:\n", recorded, kProfileWarmUp) +
+         to_string(profile, recorded);
 }
 
 double accuracy(Module& net, const DataLoader& batches, Progress& progress) {

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <attune/core/profile.h>
 #include <attune/data/data_loader.h>
 #include <attune/layers/module.h>
 #include <attune/optim/lr_schedule.h>
 #include <attune/optim/optimizer.h>
 
 #include <cstdint>
+#include <string>
 
 #include "support/command_line.h"
 #include "support/progress.h"
@@ -30,6 +32,12 @@ struct StepResult {
 /// One update: forward, cross-entropy, backward, optimizer. The time is that of all four.
 StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
                       double label_smoothing = 0);
+
+/// The first steps reserve memory and fill caches; --profile begins after them.
+constexpr std::int64_t kProfileWarmUp = 3;
+
+/// What --profile prints about a run of so many steps, the warm-up included.
+std::string profile_text(const Profile& profile, std::int64_t steps);
 
 /// Share of the images whose class the network's largest output names, between 0 and 1, in the mode
 /// the network is in. Records nothing for backward. NaN if interrupted() before the end. Advances

@@ -44,7 +44,7 @@ TEST_CASE("options reach the program") {
   const Outcome outcome =
       run({"--net",      "resnet32", "--data",   "x",     "--batch-size=7", "--seed", "5",
            "--threads",  "2",        "--double", "--out", "runs/a",         "--json", "b.json",
-           "--progress", "plain",    "--limit",  "9",     "--workers",      "0"},
+           "--progress", "plain",    "--limit",  "9",     "--workers",      "0",      "--profile"},
           options);
   CHECK(outcome.exit_code == 0);
   CHECK(outcome.err.empty());
@@ -59,6 +59,7 @@ TEST_CASE("options reach the program") {
   CHECK(options.progress == ProgressStyle::plain);
   CHECK(options.limit == 9);
   CHECK(options.workers == 0);
+  CHECK(options.profile);
 }
 
 TEST_CASE("a wrong command line is one line and exit code 2") {

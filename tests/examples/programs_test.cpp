@@ -190,6 +190,29 @@ TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
   CHECK(attune::test::xml_error(content(directory / "run/index.html")) == "");
 }
 
+TEST_CASE("the programs print where the time went") {
+  const TemporaryDirectory directory;
+  const Outcome compared = run(directory, kCompare + kTiny +
+                                              " --pretrain-epochs 0 --epochs 2 --lr 1e-9 "
+                                              "--modes eval,tune --profile");
+  INFO(compared.err);
+  REQUIRE(compared.exit_code == 0);
+  for (const char* part : {"\neval: one step, mean of 5 after the first 3:\nlayer ",
+                           "\ntune: one step, mean of 5 after the first 3:\nlayer ",
+                           "\nlayer1.0.conv1 ", " conv_bn_eval ", " conv_bn_tune "}) {
+    INFO(part);
+    CHECK(compared.out.find(part) != std::string::npos);
+  }
+  const Outcome trained = run(directory, kTrain + kTiny + " --epochs 2 --lr 1e-9 --profile");
+  REQUIRE(trained.exit_code == 0);
+  CHECK(trained.out.find("\none step, mean of 5 after the first 3:\nlayer ") != std::string::npos);
+  CHECK(trained.out.find("  Sgd  ") != std::string::npos);
+  // Three steps are no more than the warm-up.
+  const Outcome brief =
+      run(directory, kTrain + " --limit 24 --batch-size 8 --progress off --epochs 1 --profile");
+  CHECK(brief.out.find("no profile: ") != std::string::npos);
+}
+
 TEST_CASE("train_resnet trains") {
   const TemporaryDirectory directory;
   const std::string out = (directory / "run").string();
