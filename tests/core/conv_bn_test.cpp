@@ -228,7 +228,10 @@ TEST_CASE("each mode of conv_bn equals its convolution and batch norm apart", "[
                                    apart.running_var, s.momentum, s.eps, apart.residual, s.relu)
                 : batch_norm_eval(y, apart.gamma, apart.beta, apart.running_mean, apart.running_var,
                                   s.eps, apart.residual, s.relu);
-      REQUIRE(difference(z, expected, 1) == 0);
+      // The same operations, but compiled into two places: where one contracts a product and a sum
+      // into a single rounding, the other may not.
+      const double rounding = train ? 0 : 1e-14;
+      REQUIRE(difference(z, expected, largest(expected)) <= rounding);
       CHECK(difference(fused.running_mean, apart.running_mean, 1) == 0);
       CHECK(difference(fused.running_var, apart.running_var, 1) == 0);
       Generator generator{static_cast<std::uint64_t>(i), 0};
