@@ -67,9 +67,11 @@ std::int64_t tiles_per_block(const Geometry& g) {
   return pairs <= 64 * 64 ? 16 : pairs <= 128 * 128 ? 32 : 64;
 }
 
-/// The same for the gradient of the filter, whose sums go through the registers once a block.
+/// The same for the gradient of the filter, whose sums go through the registers once a block: the
+/// smaller they are, the more tiles fit beside them.
 std::int64_t tiles_per_weight_block(const Geometry& g) {
-  return g.channels * g.out_channels <= 32 * 32 ? 64 : 32;
+  const std::int64_t pairs = g.channels * g.out_channels;
+  return pairs <= 16 * 16 ? 32 : pairs <= 64 * 64 ? 16 : 32;
 }
 
 /// A row of zeros for patches at the border.
@@ -197,7 +199,15 @@ class FilterGradient {
                   gradients + (kPatch + 1) * layout_.out_frequency() + layout_.output(k), kWidth,
                   count);
       }
+      TilePosition next = position(g_, first + count);
+      std::int64_t fetched = 0;
       for (int f = 0; f < kFrequencies; ++f) {
+        // The next block's tiles, in portions like the Prefetcher's.
+        for (; fetched * kFrequencies < count * (f + 1) && next.image < g_.images; ++fetched) {
+          prefetch_tile<false>(x_, g_.height, g_.width, g_.channels, next);
+          prefetch_tile<false>(dy_, g_.out_height, g_.out_width, g_.out_channels, next);
+          advance(g_, next);
+        }
         for (std::int64_t k = part.first; k < part.last; ++k) {
           T* block = sums + (f * layout_.out_blocks + k) * g_.channels * kWidth;
           for (std::int64_t c = 0; c < g_.channels; c += kBlock) {
