@@ -2,7 +2,7 @@
 
 #include <attune/core/device.h>
 #include <attune/core/error.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/models/make_model.h>
 #include <attune/optim/sgd.h>
 #include <attune/version.h>
 #include <fmt/format.h>
@@ -90,7 +90,7 @@ nlohmann::json to_json(const TrainOptions& options, const Task& task,
 
 /// Trains, and tests after each epoch. Ends early if interrupted(), with the last epoch's accuracy
 /// NaN. Throws Error if the loss is not finite. With --profile, prints what became of the time.
-std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions& options,
+std::vector<EpochResult> train(Module& net, const Task& task, const TrainOptions& options,
                                CsvFile* metrics) {
   const DataLoader batches = training_batches(task, options.run);
   const DataLoader test = test_batches(task, options.run);
@@ -164,7 +164,7 @@ int run(const TrainOptions& options) {
   apply_settings(options.run);
 
   const Task task = open_task(options.run);
-  const auto net = make_resnet(options.run.net, {.classes = task.classes(), .stem = task.stem});
+  const auto net = make_model(options.run.net, {.classes = task.classes(), .stem = task.stem});
   if (options.run.use_double) net->to(DType::float64);
   if (options.mode == Mode::deploy) {
     net->deploy();

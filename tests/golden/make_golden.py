@@ -3,10 +3,10 @@
 
 usage: make_golden.py [--only NAME] [--out DIR]
 
-Needs torch and torchvision (made with 2.15 on a CPU; any 2.x gives the same up to about 1e-14). Everything is
-computed in float64 on one thread from fixed seeds. Inputs are multiples of 1/64, which are exact in
-float32 too; results are written with 15 significant digits. Tensors are stored in attune's layout
-(README.md), so nothing but this script knows PyTorch's.
+Needs torch and torchvision (made with 2.15 and 0.29 on a CPU; any 2.x gives the same up to about
+1e-14). Everything is computed in float64 on one thread from fixed seeds. Inputs are multiples of
+1/64, which are exact in float32 too; results are written with 15 significant digits. Tensors are
+stored in attune's layout (README.md), so nothing but this script knows PyTorch's.
 """
 import argparse
 import json

@@ -1,8 +1,11 @@
 // What the families keep for backward, on Device::meta.
 
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 
+#include "attune/core/format_text.h"
 #include "attune/core/graph_report.h"
 #include "attune/core/ops/softmax_cross_entropy.h"
 #include "attune/layers/construct_on.h"
@@ -29,7 +32,42 @@ std::int64_t saved(const std::string& name, Mode mode, std::int64_t batch,
   return saved_bytes(softmax_cross_entropy((*net)(images), labels), {images});
 }
 
+// 1234567 -> "1,234,567"
+std::string grouped(std::int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string text;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
+}
+
+// A row of the tables in docs/models.md.
+std::string table_row(const std::string& name) {
+  const Stem stem = usual_stem(name);
+  const std::int64_t batch = stem == Stem::imagenet ? 32 : 128;
+  const std::int64_t eval = saved(name, Mode::eval, batch, stem);
+  const std::int64_t tune = saved(name, Mode::tune, batch, stem);
+  const ConstructOn scope(Device::meta);
+  return format_text("| `{}` | {} | {} | {} | {} | {:.1f} % |", name,
+                     grouped(make_model(name)->parameter_count()),
+                     grouped(saved(name, Mode::train, batch, stem)), grouped(eval), grouped(tune),
+                     100 * (1 - static_cast<double>(tune) / static_cast<double>(eval)));
+}
+
 }  // namespace
+
+TEST_CASE("docs/models.md says what each network keeps", "[models][memory]") {
+  std::ifstream file(std::string(ATTUNE_TEST_DATA_DIR) + "/../docs/models.md");
+  REQUIRE(file);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  for (const std::string& name : model_names()) {
+    const std::string row = table_row(name);
+    INFO(row);
+    CHECK(text.find(row + "\n") != std::string::npos);
+  }
+}
 
 TEST_CASE("in every family Tune keeps what Deploy keeps, and less than Eval", "[models][memory]") {
   for (const char* name : {"vgg11_bn", "mobilenet_v2", "resnext50_32x4d", "repvgg_a0",
