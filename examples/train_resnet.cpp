@@ -1,4 +1,5 @@
-// Trains a ResNet from scratch: on the synthetic shapes, CIFAR-10, CIFAR-100 or a folder of images.
+// Trains a network, ResNet-20 unless told otherwise, from scratch: on the synthetic shapes,
+// CIFAR-10, CIFAR-100 or a folder of images.
 
 #include <attune/core/device.h>
 #include <attune/core/error.h>
@@ -198,7 +199,7 @@ int main(int argc, char** argv) {
   TrainOptions options;
   return run_program(
       argc, argv,
-      {.about = "Trains a ResNet from scratch and reports its test accuracy after each epoch.",
+      {.about = "Trains a network from scratch and reports its test accuracy after each epoch.",
        .examples = kExamples},
       [&](CLI::App& app) { add_options(app, options); }, [&] { return run(options); });
 }

@@ -1,6 +1,7 @@
 // The networks in full size: names, shapes and numbers of parameters as torchvision (RepVGG: its
 // authors) has them, on Device::meta; and what is special in each family.
 
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -11,6 +12,8 @@
 #include "attune/layers/models/densenet.h"
 #include "attune/layers/models/make_model.h"
 #include "attune/layers/models/mobilenet.h"
+#include "attune/layers/models/repvgg.h"
+#include "attune/layers/models/resnet.h"
 #include "attune/layers/models/vgg.h"
 #include "tests/golden.h"
 #include "tests/layers/layers_test_util.h"
@@ -28,6 +31,44 @@ std::shared_ptr<ImageClassifier> on_meta(const std::string& name,
 
 Tensor meta_images(std::int64_t count, std::int64_t side, std::int64_t channels = 3) {
   return Tensor::empty({count, side, side, channels}, DType::float32, Device::meta);
+}
+
+// One of each family, for images of 8x8 pixels; `trained`: with the vectors of a trained one.
+std::vector<std::shared_ptr<ImageClassifier>> small_networks(double dropout, Generator& generator,
+                                                             bool trained = true) {
+  const std::vector<std::shared_ptr<ImageClassifier>> nets{
+      std::make_shared<Vgg>(
+          VggOptions{
+              .stages = {{4}, {6, 6}}, .grid = 1, .hidden = 32, .dropout = dropout, .classes = 3},
+          generator),
+      std::make_shared<MobileNetV2>(
+          MobileNetV2Options{.stages = {{.expansion = 2, .channels = 8, .blocks = 2, .stride = 1}},
+                             .first_channels = 8,
+                             .last_channels = 64,
+                             .dropout = dropout,
+                             .classes = 3},
+          generator),
+      std::make_shared<DenseNet>(DenseNetOptions{.depths = {2, 1},
+                                                 .growth = 4,
+                                                 .first_channels = 8,
+                                                 .dropout = dropout,
+                                                 .stem = Stem::cifar,
+                                                 .classes = 3},
+                                 generator),
+      std::make_shared<RepVgg>(RepVggOptions{.depths = {2}, .channels = {8}, .classes = 3},
+                               generator),
+      std::make_shared<ResNet>(ResNetOptions{.block = ResNetBlock::bottleneck,
+                                             .depths = {1, 1},
+                                             .width = 4,
+                                             .groups = 4,
+                                             .group_width = 32,
+                                             .stem = Stem::cifar,
+                                             .classes = 3},
+                               generator)};
+  for (const auto& net : nets) {
+    if (trained) pretend_trained(*net, generator);
+  }
+  return nets;
 }
 
 }  // namespace
@@ -146,32 +187,61 @@ TEST_CASE("the width of MobileNetV2 rounds channels to multiples of eight", "[mo
 
 TEST_CASE("dropout is where PyTorch has it, and ends with training", "[models]") {
   Generator generator{2, 0};
-  const std::vector<std::shared_ptr<ImageClassifier>> nets{
-      std::make_shared<Vgg>(VggOptions{.stages = {{4}}, .grid = 1, .hidden = 32, .classes = 3},
-                            generator),
-      std::make_shared<MobileNetV2>(
-          MobileNetV2Options{.stages = {{.expansion = 2, .channels = 8, .blocks = 1, .stride = 1}},
-                             .first_channels = 8,
-                             .last_channels = 64,
-                             .dropout = 0.5,
-                             .classes = 3},
-          generator),
-      std::make_shared<DenseNet>(DenseNetOptions{.depths = {2},
-                                                 .growth = 4,
-                                                 .first_channels = 8,
-                                                 .dropout = 0.5,
-                                                 .stem = Stem::cifar,
-                                                 .classes = 3},
-                                 generator)};
   const Tensor x = random_normal({2, 8, 8, 3}, 0, 1, generator);
-  for (const auto& net : nets) {
+  for (const auto& net : small_networks(0.5, generator)) {
     INFO(net->type_name());
-    pretend_trained(*net, generator);
     net->set_mode(Mode::tune);  // a mode says nothing about dropout
-    CHECK((*net)(x).to_vector<float>() != (*net)(x).to_vector<float>());
+    const bool drops = net->type_name() != "RepVgg" && net->type_name() != "ResNet";
+    CHECK(((*net)(x).to_vector<float>() != (*net)(x).to_vector<float>()) == drops);
     net->train(false);
     CHECK((*net)(x).to_vector<float>() == (*net)(x).to_vector<float>());
   }
+}
+
+TEST_CASE("every family is the same function in Eval, Tune and Deploy, and comes back",
+          "[models]") {
+  Generator generator{3, 0};
+  const Tensor x = random_normal({2, 8, 8, 3}, 0, 1, generator, DType::float64);
+  for (const auto& net : small_networks(0, generator)) {
+    INFO(net->type_name());
+    net->to(DType::float64);
+    net->set_mode(Mode::eval);
+    const Tensor expected = (*net)(x);
+    const auto state_names = names(net->state_dict());
+    net->set_mode(Mode::tune);
+    CHECK(relative_error((*net)(x), expected) <= 1e-12);
+    net->deploy();
+    CHECK(relative_error((*net)(x), expected) <= 1e-12);
+    CHECK(names(net->state_dict()) != state_names);
+    net->undeploy();
+    CHECK(names(net->state_dict()) == state_names);
+    CHECK(relative_error((*net)(x), expected) <= 1e-11);
+  }
+}
+
+TEST_CASE("weights begin as in PyTorch", "[models]") {
+  Generator generator{4, 0};
+  // The deviation of a tensor's elements from 0, relative to what it should be.
+  const auto deviation = [](const Module& net, const std::string& name, double expected) {
+    double squares = 0;
+    const std::vector<double> values = find(net.state_dict(), name).to_vector<double>();
+    for (const double value : values) squares += value * value;
+    return std::sqrt(squares / static_cast<double>(values.size())) / expected;
+  };
+  const auto about = [](double ratio) { return ratio > 0.8 && ratio < 1.2; };
+  const auto nets = small_networks(0, generator, false);
+  const Module &vgg = *nets[0], &mobilenet = *nets[1], &densenet = *nets[2], &repvgg = *nets[3];
+  CHECK(about(deviation(vgg, "classifier.0.weight", 0.01)));
+  CHECK(deviation(vgg, "classifier.0.bias", 1) == 0);
+  CHECK(deviation(vgg, "features.0.bias", 1) == 0);
+  CHECK(about(deviation(mobilenet, "classifier.1.weight", 0.01)));
+  // He et al.: sqrt(2 / fan). The fan out of a depthwise convolution counts all 16 channels.
+  CHECK(about(deviation(mobilenet, "features.1.conv.1.0.weight", std::sqrt(2.0 / (9 * 16)))));
+  CHECK(about(deviation(densenet, "features.denseblock1.denselayer1.conv2.weight",
+                        std::sqrt(2.0 / (9 * 16)))));
+  CHECK(deviation(densenet, "classifier.bias", 1) == 0);
+  // Uniform on [-b, b] with b = 1 / sqrt(fan in): b / sqrt(3).
+  CHECK(about(deviation(repvgg, "stage1.1.rbr_dense.conv.weight", 1 / std::sqrt(3.0 * (9 * 8)))));
 }
 
 TEST_CASE("every family takes a new head", "[models]") {
