@@ -1,4 +1,4 @@
-// Times whole training steps or inference of a ResNet in each mode. A step is forward,
+// Times whole training steps or inference of a network in each mode. A step is forward,
 // cross-entropy, backward and SGD with momentum.
 
 #include <attune/core/autograd.h>
@@ -10,7 +10,7 @@
 #include <attune/kernels/conv_algorithm.h>
 #include <attune/kernels/cpu_isa.h>
 #include <attune/kernels/threads.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/models/make_model.h>
 #include <attune/optim/sgd.h>
 #include <attune/version.h>
 #include <fmt/format.h>
@@ -48,7 +48,7 @@ struct Options {
 /// A network in one mode, with what a step needs.
 struct Contestant {
   Mode mode = Mode::train;
-  std::shared_ptr<ResNet> net;
+  std::shared_ptr<ImageClassifier> net;
   std::unique_ptr<Sgd> optimizer;
   std::vector<double> medians;  ///< milliseconds, of each round
   std::int64_t saved_bytes = 0, peak_bytes = 0;
@@ -72,10 +72,9 @@ long page_faults() {
 Contestant make_contestant(const Options& options, Mode mode) {
   Contestant contestant;
   contestant.mode = mode;
-  ResNetVariant variant;
-  variant.classes = options.net == "resnet18" && options.size == 32 ? 10 : 0;
-  if (options.size == 32) variant.stem = ResNetStem::cifar;
-  contestant.net = make_resnet(options.net, variant);
+  ModelVariant variant;
+  if (options.size == 32) variant.stem = Stem::cifar;
+  contestant.net = make_model(options.net, variant);
   if (mode == Mode::deploy) {
     contestant.net->deploy();
   } else {
@@ -88,9 +87,9 @@ Contestant make_contestant(const Options& options, Mode mode) {
 
 /// Classes at random. All the same would soon be learned, and gradients too small for normalised
 /// floats take a CPU many times as long.
-Tensor random_targets(const Options& options, const ResNet& net) {
-  const Tensor uniform = random_uniform(
-      {options.batch}, 0, static_cast<double>(net.head().weight().size(0)), default_generator());
+Tensor random_targets(const Options& options, const ImageClassifier& net) {
+  const Tensor uniform =
+      random_uniform({options.batch}, 0, static_cast<double>(net.classes()), default_generator());
   std::vector<std::int64_t> targets;
   for (const float value : uniform.to_vector<float>()) {
     targets.push_back(static_cast<std::int64_t>(value));
@@ -205,11 +204,11 @@ void run(const Options& options) {
 int main_checked(int argc, char** argv) {
   Options options;
   CLI::App app{
-      "Times training steps or inference of a ResNet in the modes of convolution + batch norm."};
+      "Times training steps or inference of a network in the modes of convolution + batch norm."};
   const auto add = [&app](const char* name, auto& value, const char* help) {
     return app.add_option(name, value, help)->capture_default_str();
   };
-  add("--net", options.net, "Network")->check(CLI::IsMember(resnet_names()));
+  add("--net", options.net, "Network")->check(CLI::IsMember(model_names()));
   add("--batch", options.batch, "Images in a step")->check(CLI::PositiveNumber);
   add("--size", options.size, "Height and width; 32 takes the CIFAR stem")
       ->check(CLI::PositiveNumber);

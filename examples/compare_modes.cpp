@@ -1,4 +1,4 @@
-// Fine-tunes one pretrained ResNet in the four modes of its convolution + batch-norm blocks, side
+// Fine-tunes one pretrained network in the four modes of its convolution + batch-norm blocks, side
 // by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
 
 #include <attune/core/error.h>
@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
   CompareOptions options;
   return run_program(
       argc, argv,
-      {.about = "Fine-tunes one pretrained ResNet in Train, Eval, Tune and Deploy, side by side.",
+      {.about = "Fine-tunes one pretrained network in Train, Eval, Tune and Deploy, side by side.",
        .examples = kExamples},
       [&](CLI::App& app) { add_options(app, options); }, [&] { return compare(options); });
 }

@@ -1,8 +1,9 @@
-// Trains a ResNet from scratch: on the synthetic shapes, CIFAR-10, CIFAR-100 or a folder of images.
+// Trains a network, ResNet-20 unless told otherwise, from scratch: on the synthetic shapes,
+// CIFAR-10, CIFAR-100 or a folder of images.
 
 #include <attune/core/device.h>
 #include <attune/core/error.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/models/make_model.h>
 #include <attune/optim/sgd.h>
 #include <attune/version.h>
 #include <fmt/format.h>
@@ -90,7 +91,7 @@ nlohmann::json to_json(const TrainOptions& options, const Task& task,
 
 /// Trains, and tests after each epoch. Ends early if interrupted(), with the last epoch's accuracy
 /// NaN. Throws Error if the loss is not finite. With --profile, prints what became of the time.
-std::vector<EpochResult> train(ResNet& net, const Task& task, const TrainOptions& options,
+std::vector<EpochResult> train(Module& net, const Task& task, const TrainOptions& options,
                                CsvFile* metrics) {
   const DataLoader batches = training_batches(task, options.run);
   const DataLoader test = test_batches(task, options.run);
@@ -164,7 +165,7 @@ int run(const TrainOptions& options) {
   apply_settings(options.run);
 
   const Task task = open_task(options.run);
-  const auto net = make_resnet(options.run.net, {.classes = task.classes(), .stem = task.stem});
+  const auto net = make_model(options.run.net, {.classes = task.classes(), .stem = task.stem});
   if (options.run.use_double) net->to(DType::float64);
   if (options.mode == Mode::deploy) {
     net->deploy();
@@ -198,7 +199,7 @@ int main(int argc, char** argv) {
   TrainOptions options;
   return run_program(
       argc, argv,
-      {.about = "Trains a ResNet from scratch and reports its test accuracy after each epoch.",
+      {.about = "Trains a network from scratch and reports its test accuracy after each epoch.",
        .examples = kExamples},
       [&](CLI::App& app) { add_options(app, options); }, [&] { return run(options); });
 }

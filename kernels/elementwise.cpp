@@ -63,6 +63,13 @@ void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std:
            [&] { cpu::relu_backward(dx, dy, relu_output, count, accumulate); });
 }
 
+template <typename T>
+void clamp_backward(Device device, T* dx, const T* dy, const T* y, T low, T high,
+                    std::int64_t count, bool accumulate) {
+  dispatch(device, "clamp_backward",
+           [&] { cpu::clamp_backward(dx, dy, y, low, high, count, accumulate); });
+}
+
 template void unary(Device, UnaryOp, float*, const float*, std::int64_t);
 template void unary(Device, UnaryOp, double*, const double*, std::int64_t);
 template void power(Device, float*, const float*, float, std::int64_t);
@@ -99,5 +106,9 @@ template void scale(Device, float*, float, std::int64_t);
 template void scale(Device, double*, double, std::int64_t);
 template void relu_backward(Device, float*, const float*, const float*, std::int64_t, bool);
 template void relu_backward(Device, double*, const double*, const double*, std::int64_t, bool);
+template void clamp_backward(Device, float*, const float*, const float*, float, float, std::int64_t,
+                             bool);
+template void clamp_backward(Device, double*, const double*, const double*, double, double,
+                             std::int64_t, bool);
 
 }  // namespace attune::kernels

@@ -87,4 +87,10 @@ template <typename T>
 void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std::int64_t count,
                    bool accumulate = false);
 
+/// dx[i] = low < y[i] < high ? dy[i] : 0 with the output y of clamp(), added to dx if `accumulate`;
+/// `dx` may be `dy`.
+template <typename T>
+void clamp_backward(Device device, T* dx, const T* dy, const T* y, T low, T high,
+                    std::int64_t count, bool accumulate = false);
+
 }  // namespace attune::kernels

@@ -25,12 +25,12 @@ BatchNorm2d::BatchNorm2d(const Options& options) : options_(options) {
   register_buffer("num_batches_tracked", num_batches_tracked_);
 }
 
-Tensor BatchNorm2d::forward(const Tensor& x) {
+Tensor BatchNorm2d::forward(const Tensor& x, bool relu) {
   if (mode_ != Mode::train) {
-    return batch_norm_eval(x, gamma_, beta_, running_mean_, running_var_, options_.eps);
+    return batch_norm_eval(x, gamma_, beta_, running_mean_, running_var_, options_.eps, {}, relu);
   }
   Tensor y = batch_norm_train(x, gamma_, beta_, running_mean_, running_var_, options_.momentum,
-                              options_.eps);
+                              options_.eps, {}, relu);
   if (num_batches_tracked_.device() != Device::meta) {
     ++*num_batches_tracked_.mutable_data<std::int64_t>();
   }

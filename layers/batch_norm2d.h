@@ -25,7 +25,13 @@ class BatchNorm2d final : public Module {
 
   explicit BatchNorm2d(const Options& options);
 
-  Tensor forward(const Tensor& x) override;
+  Tensor forward(const Tensor& x) override { return forward(x, false); }
+  /// With a ReLU behind it, as one operation.
+  Tensor forward(const Tensor& x, bool relu);
+  using Module::operator();
+  Tensor operator()(const Tensor& x, bool relu) {
+    return call(x, [&] { return forward(x, relu); });
+  }
   std::string type_name() const override { return "BatchNorm2d"; }
 
   Mode mode() const { return mode_; }

@@ -176,7 +176,7 @@ std::vector<Module::Slot> Module::all_slots() const {
   }
   for (const Child& child : children_) {
     for (Slot& slot : child.module->all_slots()) {
-      slots.push_back({child.rename(slot.name), slot.tensor, slot.is_parameter});
+      slots.push_back({child.rename(slot.name), slot.tensor, slot.is_parameter && !child.folded});
     }
   }
   return slots;
@@ -201,8 +201,7 @@ std::vector<Tensor> Module::parameters() const {
 
 std::int64_t Module::parameter_count() const {
   std::int64_t count = 0;
-  for_each_module(
-      [&](const std::string&, const Module& module) { count += module.own_parameter_count(); });
+  for (const Slot& slot : all_slots()) count += slot.is_parameter ? slot.tensor->count() : 0;
   return count;
 }
 
@@ -263,8 +262,12 @@ void Module::set_mode(Mode mode) {
 }
 
 void Module::deploy() {
-  for_each_module([](const std::string&, Module& module) { module.check_deploy(); });
-  for_each_module([](const std::string&, Module& module) { module.on_deploy(); });
+  std::vector<Module*> modules;
+  for_each_module([&](const std::string&, Module& module) {
+    module.check_deploy();
+    modules.push_back(&module);
+  });
+  std::for_each(modules.rbegin(), modules.rend(), [](Module* module) { module->on_deploy(); });
 }
 
 void Module::undeploy() {
@@ -288,10 +291,8 @@ void Module::replace_tensors(const std::function<Tensor(const Tensor&)>& convert
     }
   }
   for (auto& [slot, tensor] : replacements) {
-    if (slot.is_parameter) {
-      tensor.set_requires_grad(slot.tensor->requires_grad());
-      slot.tensor->retire();
-    }
+    tensor.set_requires_grad(slot.tensor->requires_grad());
+    if (slot.is_parameter) slot.tensor->retire();
     *slot.tensor = std::move(tensor);
   }
 }

@@ -157,7 +157,7 @@ class Module {
   /// Makes `child` a part of this module. A module has one parent at most.
   template <typename M>
   std::shared_ptr<M> register_module(const std::string& name, std::shared_ptr<M> child) {
-    add_child({name, "", child});
+    add_child({.name = name, .module = child});
     return child;
   }
   /// The same for one child under two names, so that files of a convolution + batch-norm layer look
@@ -166,7 +166,14 @@ class Module {
   template <typename M>
   std::shared_ptr<M> register_conv_bn(const std::string& conv_name, const std::string& bn_name,
                                       std::shared_ptr<M> child) {
-    add_child({conv_name, bn_name, child});
+    add_child({.name = conv_name, .bn_name = bn_name, .module = child});
+    return child;
+  }
+  /// The same for a child whose weights have been folded into another's and which is kept only to
+  /// undo that: its parameters are listed as buffers, so nobody trains them.
+  template <typename M>
+  std::shared_ptr<M> register_folded(const std::string& name, std::shared_ptr<M> child) {
+    add_child({.name = name, .module = child, .folded = true});
     return child;
   }
   /// Lets go of the child registered under `name`, which may be registered elsewhere then.
@@ -183,7 +190,9 @@ class Module {
   }
 
   // Hooks for one module; Module's functions of similar name recurse. The check_* are called for
-  // every module before anything changes, and throw Error to refuse.
+  // every module before anything changes, and throw Error to refuse. on_deploy() is called for
+  // children before their parents, on_undeploy() for parents before their children, so that a
+  // parent finds its children folded in both, and may register others in their place.
   virtual void check_set_mode(Mode) const {}
   virtual void on_set_mode(Mode) {}
   virtual void check_deploy() const {}
@@ -201,8 +210,9 @@ class Module {
   };
   struct Child {
     std::string name;
-    std::string bn_name;  // empty: an ordinary child
+    std::string bn_name = {};  // empty: an ordinary child
     std::shared_ptr<Module> module;
+    bool folded = false;
 
     /// The parent's name for what the child calls `name`.
     std::string rename(const std::string& tensor_name) const;

@@ -6,4 +6,6 @@ namespace attune {
 
 Tensor ReLU::forward(const Tensor& x) { return relu(x); }
 
+Tensor ReLU6::forward(const Tensor& x) { return relu6(x); }
+
 }  // namespace attune

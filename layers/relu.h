@@ -13,4 +13,11 @@ class ReLU final : public Module {
   std::string type_name() const override { return "ReLU"; }
 };
 
+/// min(max(x, 0), 6), element by element.
+class ReLU6 final : public Module {
+ public:
+  Tensor forward(const Tensor& x) override;
+  std::string type_name() const override { return "ReLU6"; }
+};
+
 }  // namespace attune

@@ -11,6 +11,8 @@ namespace {
 
 using kernels::UnaryOp;
 
+constexpr int kRelu6Bound = 6;
+
 Tensor apply(UnaryOp kind, const char* op, const Tensor& x) {
   const OpTimer timer(op);
   check_defined(op, "input", x);
@@ -28,6 +30,16 @@ Tensor power(const Tensor& x, double exponent) {
     Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
     kernels::power(x.device(), y.mutable_data<T>(), x.data<T>(), static_cast<T>(exponent),
                    x.count());
+    return y;
+  });
+}
+
+Tensor clamped(const Tensor& x) {
+  const OpTimer timer("relu6");
+  check_defined("relu6", "input", x);
+  return visit_floating(x.dtype(), "relu6", [&]<typename T>(T) {
+    Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+    kernels::clamp(x.device(), y.mutable_data<T>(), x.data<T>(), T(0), T(kRelu6Bound), x.count());
     return y;
   });
 }
@@ -85,6 +97,21 @@ struct ReluBackward final : Node {
   Saved y;
 
   void backward(Tensor grad) override { add_grad(0, through_relu(std::move(grad), y)); }
+};
+
+struct Relu6Backward final : Node {
+  Relu6Backward() : Node("relu6") {}
+
+  Saved y;
+
+  void backward(Tensor grad) override {
+    const auto [grad_x, accumulate] = destination(0);
+    visit_floating(grad.dtype(), name(), [&, dx = grad_x, add = accumulate]<typename T>(T) mutable {
+      kernels::clamp_backward(grad.device(), dx.template mutable_data<T>(), grad.data<T>(),
+                              restore(y).template data<T>(), T(0), T(kRelu6Bound), grad.count(),
+                              add);
+    });
+  }
 };
 
 struct SigmoidBackward final : Node {
@@ -147,6 +174,12 @@ Tensor abs(const Tensor& x) {
 Tensor relu(const Tensor& x) {
   Tensor y = apply(UnaryOp::relu, "relu", x);
   if (auto node = record<ReluBackward>(y, x)) node->y = node->save_relu_output(y);
+  return y;
+}
+
+Tensor relu6(const Tensor& x) {
+  Tensor y = clamped(x);
+  if (auto node = record<Relu6Backward>(y, x)) node->y = node->save(y);
   return y;
 }
 

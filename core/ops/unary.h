@@ -19,6 +19,9 @@ Tensor abs(const Tensor& x);
 /// max(x, 0). Keeps its output, which is the next layer's input anyway, so that the rectifier
 /// usually costs no memory. The gradient at 0 is 0.
 Tensor relu(const Tensor& x);
+/// min(max(x, 0), 6) (Howard et al., arXiv 1704.04861). Keeps its output. The gradient at 0 and at
+/// 6 is 0.
+Tensor relu6(const Tensor& x);
 /// 1 / (1 + exp(-x)). Keeps its output.
 Tensor sigmoid(const Tensor& x);
 /// Keeps its output.

@@ -1,7 +1,9 @@
 #include "compare_modes/comparison.h"
 
 #include <attune/core/error.h>
+#include <attune/core/random.h>
 #include <attune/layers/conv_bn.h>
+#include <attune/layers/models/make_model.h>
 #include <attune/optim/sgd.h>
 #include <fmt/format.h>
 
@@ -21,8 +23,8 @@ namespace {
 
 constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
-std::shared_ptr<ResNet> build_network(const Task& task, const RunOptions& options) {
-  auto net = make_resnet(options.net, {.classes = task.classes(), .stem = task.stem});
+std::shared_ptr<ImageClassifier> build_network(const Task& task, const RunOptions& options) {
+  auto net = make_model(options.net, {.classes = task.classes(), .stem = task.stem});
   if (options.use_double) net->to(DType::float64);
   return net;
 }
@@ -47,8 +49,8 @@ SgdOptions sgd_options(double lr, const CompareOptions& options) {
 }
 
 /// A copy of the pretrained network in a mode of its own.
-std::shared_ptr<ResNet> build_copy(Mode mode, const Pretrained& pretrained, const Task& target,
-                                   const RunOptions& options) {
+std::shared_ptr<ImageClassifier> build_copy(Mode mode, const Pretrained& pretrained,
+                                            const Task& target, const RunOptions& options) {
   auto net = build_network(target, options);
   net->load_state_dict(pretrained.state);
   if (mode == Mode::deploy) {
@@ -60,7 +62,7 @@ std::shared_ptr<ResNet> build_copy(Mode mode, const Pretrained& pretrained, cons
 }
 
 /// Accuracy with running statistics: what the network will do when it is used.
-double test_accuracy(ResNet& net, Mode mode, const DataLoader& test, Progress& progress) {
+double test_accuracy(Module& net, Mode mode, const DataLoader& test, Progress& progress) {
   if (mode == Mode::train) net.set_mode(Mode::eval);
   const double result = accuracy(net, test, progress);
   if (mode == Mode::train) net.set_mode(Mode::train);
@@ -70,7 +72,7 @@ double test_accuracy(ResNet& net, Mode mode, const DataLoader& test, Progress& p
 /// One mode, its network and its optimizer.
 struct Contender {
   ModeResult result;
-  std::shared_ptr<ResNet> net;
+  std::shared_ptr<ImageClassifier> net;
   std::unique_ptr<Sgd> optimizer;
 };
 
@@ -170,6 +172,7 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
     for (const Batch& batch : batches.epoch(epoch)) {
       if (finished()) break;
       std::string note;
+      const Generator dropout = default_generator();  // drops the same in all of them
       for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
         // Another one goes first each time: nobody always finds the caches warm.
         const std::size_t first = static_cast<std::size_t>(step) % contenders.size();
@@ -177,6 +180,7 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
         ModeResult& result = contender.result;
         if (result.diverged) continue;
         contender.optimizer->set_lr_factor(schedule(step));
+        default_generator() = dropout;
         std::optional<ProfileScope> recording;
         if (options.run.profile && step >= kProfileWarmUp) recording.emplace(result.profile);
         const StepResult last = train_step(*contender.net, *contender.optimizer, batch);

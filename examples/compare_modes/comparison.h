@@ -1,7 +1,7 @@
 #pragma once
 
 #include <attune/layers/mode.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/module.h>
 
 #include <cstdint>
 #include <functional>

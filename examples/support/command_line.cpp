@@ -1,7 +1,7 @@
 #include "support/command_line.h"
 
 #include <attune/core/device.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/models/make_model.h>
 #include <attune/version.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -79,8 +79,8 @@ std::string check_not_negative(const std::string& text) {
 }
 
 void add_run_options(CLI::App& app, RunOptions& options) {
-  app.add_option("--net", options.net, fmt::format("{}", fmt::join(resnet_names(), ", ")))
-      ->check(CLI::IsMember(resnet_names()).description(""))
+  app.add_option("--net", options.net, fmt::format("{}", fmt::join(model_names(), ", ")))
+      ->check(CLI::IsMember(model_names()).description(""))
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Network and data");

@@ -4,6 +4,7 @@
 #include <attune/data/cifar.h>
 #include <attune/data/image_folder.h>
 #include <attune/data/synthetic_shapes.h>
+#include <attune/layers/models/make_model.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -77,8 +78,8 @@ Task folder_task(const fs::path& directory, const RunOptions& options) {
                             directory.string()));
   }
   // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
-  const ResNetStem stem = resnet_options(options.net).stem;
-  const std::int64_t side = stem == ResNetStem::imagenet ? 224 : 32;
+  const Stem stem = usual_stem(options.net);
+  const std::int64_t side = stem == Stem::imagenet ? 224 : 32;
   const Resize resize = Resize::shorter_side(side * 8 / 7);
   const Normalize normalize(imagenet_statistics());
   return {

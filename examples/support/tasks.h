@@ -3,7 +3,7 @@
 #include <attune/data/data_loader.h>
 #include <attune/data/dataset.h>
 #include <attune/data/transforms.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/models/image_classifier.h>
 
 #include <cstdint>
 #include <memory>
@@ -20,7 +20,7 @@ struct Task {
   std::shared_ptr<const Dataset> test;
   Compose train_transform;
   Compose test_transform;
-  ResNetStem stem = ResNetStem::cifar;  ///< fits the size of the images
+  Stem stem = Stem::cifar;  ///< fits the size of the images
 
   std::int64_t classes() const { return static_cast<std::int64_t>(train->classes().size()); }
 };

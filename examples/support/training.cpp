@@ -17,6 +17,21 @@
 #include "support/interrupt.h"
 
 namespace attune::examples {
+namespace {
+
+class WithoutDropout {
+ public:
+  explicit WithoutDropout(Module& net) : net_(net), before_(net.training()) { net.train(false); }
+  ~WithoutDropout() { net_.train(before_); }
+  WithoutDropout(const WithoutDropout&) = delete;
+  WithoutDropout& operator=(const WithoutDropout&) = delete;
+
+ private:
+  Module& net_;
+  bool before_;
+};
+
+}  // namespace
 
 void apply_settings(const RunOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
@@ -56,6 +71,7 @@ std::string profile_text(const Profile& profile, std::int64_t steps) {
 
 double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
   const NoGradGuard no_grad;
+  const WithoutDropout guard(net);
   std::int64_t right = 0, total = 0;
   for (const Batch& batch : batches.epoch(0)) {
     if (interrupted()) return std::numeric_limits<double>::quiet_NaN();

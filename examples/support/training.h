@@ -40,8 +40,8 @@ constexpr std::int64_t kProfileWarmUp = 3;
 std::string profile_text(const Profile& profile, std::int64_t steps);
 
 /// Share of the images whose class the network's largest output names, between 0 and 1, in the mode
-/// the network is in. Records nothing for backward. NaN if interrupted() before the end. Advances
-/// `progress` by the images.
+/// the network is in, without dropout. Records nothing for backward. NaN if interrupted() before
+/// the end. Advances `progress` by the images.
 double accuracy(Module& net, const DataLoader& batches, Progress& progress);
 
 struct MemoryUse {

@@ -44,6 +44,28 @@ void map_broadcast(R* y, const T* a, const T* b, const StridedShape& shape, cons
   });
 }
 
+// dx[i] = holds(y[i]) ? dy[i] : 0, added to dx if `accumulate`.
+template <typename T, typename F>
+void pass_where(T* dx, const T* dy, const T* y, std::int64_t count, bool accumulate,
+                const F& holds) {
+  parallel_for_ranges(count, kGrain, [&](Range range) {
+    // Both values are read before either is chosen: a conditional read would not be vectorised.
+    if (accumulate) {
+#pragma omp simd
+      for (std::int64_t i = range.first; i < range.last; ++i) {
+        const T before = dx[i], sum = before + dy[i];
+        dx[i] = holds(y[i]) ? sum : before;
+      }
+    } else {
+#pragma omp simd
+      for (std::int64_t i = range.first; i < range.last; ++i) {
+        const T gradient = dy[i];
+        dx[i] = holds(y[i]) ? gradient : T(0);
+      }
+    }
+  });
+}
+
 }  // namespace
 
 template <typename T>
@@ -173,22 +195,15 @@ void scale(T* y, T alpha, std::int64_t count) {
 
 template <typename T>
 void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count, bool accumulate) {
-  parallel_for_ranges(count, kGrain, [&](Range range) {
-    // Both values are read before either is chosen: a conditional read would not be vectorised.
-    if (accumulate) {
-#pragma omp simd
-      for (std::int64_t i = range.first; i < range.last; ++i) {
-        const T before = dx[i], sum = before + dy[i];
-        dx[i] = relu_output[i] > 0 ? sum : before;
-      }
-    } else {
-#pragma omp simd
-      for (std::int64_t i = range.first; i < range.last; ++i) {
-        const T gradient = dy[i];
-        dx[i] = relu_output[i] > 0 ? gradient : T(0);
-      }
-    }
-  });
+  pass_where(dx, dy, relu_output, count, accumulate, [](T y) { return y > 0; });
+}
+
+template <typename T>
+void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
+                    bool accumulate) {
+  // "&", not "&&": two comparisons without a branch between them.
+  pass_where(dx, dy, y, count, accumulate,
+             [low, high](T v) { return static_cast<bool>((v > low) & (v < high)); });
 }
 
 template void unary(UnaryOp, float*, const float*, std::int64_t);
@@ -223,5 +238,8 @@ template void scale(float*, float, std::int64_t);
 template void scale(double*, double, std::int64_t);
 template void relu_backward(float*, const float*, const float*, std::int64_t, bool);
 template void relu_backward(double*, const double*, const double*, std::int64_t, bool);
+template void clamp_backward(float*, const float*, const float*, float, float, std::int64_t, bool);
+template void clamp_backward(double*, const double*, const double*, double, double, std::int64_t,
+                             bool);
 
 }  // namespace attune::kernels::cpu

@@ -154,6 +154,15 @@ void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count,
   }
 }
 
+template <typename T>
+void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
+                    bool accumulate) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const T gradient = y[i] > low && y[i] < high ? dy[i] : T(0);
+    dx[i] = accumulate ? dx[i] + gradient : gradient;
+  }
+}
+
 template void unary(UnaryOp, float*, const float*, std::int64_t);
 template void unary(UnaryOp, double*, const double*, std::int64_t);
 template void power(float*, const float*, float, std::int64_t);
@@ -186,5 +195,8 @@ template void scale(float*, float, std::int64_t);
 template void scale(double*, double, std::int64_t);
 template void relu_backward(float*, const float*, const float*, std::int64_t, bool);
 template void relu_backward(double*, const double*, const double*, std::int64_t, bool);
+template void clamp_backward(float*, const float*, const float*, float, float, std::int64_t, bool);
+template void clamp_backward(double*, const double*, const double*, double, double, std::int64_t,
+                             bool);
 
 }  // namespace attune::kernels::reference

@@ -38,4 +38,8 @@ void scale(T* y, T alpha, std::int64_t count);
 template <typename T>
 void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count, bool accumulate);
 
+template <typename T>
+void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
+                    bool accumulate);
+
 }  // namespace attune::kernels::reference

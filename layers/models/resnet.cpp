@@ -16,7 +16,8 @@ constexpr std::int64_t kBottleneckExpansion = 4;
 
 struct BlockOptions {
   std::int64_t in_channels;
-  std::int64_t width;  // of the 3x3 convolutions
+  std::int64_t width;   // of the 3x3 convolutions
+  std::int64_t groups;  // of a bottleneck's 3x3 convolution
   std::int64_t out_channels;
   std::int64_t stride;
   ResNetShortcut shortcut;
@@ -26,12 +27,14 @@ ConvBNOptions conv1x1(std::int64_t in, std::int64_t out, std::int64_t stride = 1
   return {.in_channels = in, .out_channels = out, .kernel = {1, 1}, .stride = {stride, stride}};
 }
 
-ConvBNOptions conv3x3(std::int64_t in, std::int64_t out, std::int64_t stride = 1) {
+ConvBNOptions conv3x3(std::int64_t in, std::int64_t out, std::int64_t stride = 1,
+                      std::int64_t groups = 1) {
   return {.in_channels = in,
           .out_channels = out,
           .kernel = {3, 3},
           .stride = {stride, stride},
-          .padding = {1, 1}};
+          .padding = {1, 1},
+          .groups = groups};
 }
 
 /// relu(branch(x) + shortcut(x)); x [N, H, W, in] -> [N, H / stride, W / stride, out].
@@ -93,7 +96,8 @@ class Bottleneck final : public Block {
     conv1_ = register_conv_bn("conv1", "bn1",
                               std::make_shared<ConvBN>(conv1x1(o.in_channels, o.width), generator));
     conv2_ = register_conv_bn(
-        "conv2", "bn2", std::make_shared<ConvBN>(conv3x3(o.width, o.width, o.stride), generator));
+        "conv2", "bn2",
+        std::make_shared<ConvBN>(conv3x3(o.width, o.width, o.stride, o.groups), generator));
     conv3_ = register_conv_bn(
         "conv3", "bn3", std::make_shared<ConvBN>(conv1x1(o.width, o.out_channels), generator));
     add_shortcut(generator);
@@ -119,6 +123,13 @@ void check(const ResNetOptions& o) {
         "ResNet: stages of [{}] blocks, width {}, {} input channels, {} classes: all must be > 0",
         join_text(o.depths, ", "), o.width, o.in_channels, o.classes));
   }
+  const bool grouped = o.groups != 1 || o.group_width != 64;
+  if (o.groups < 1 || o.width * o.group_width < 64 || (grouped && o.block == ResNetBlock::basic)) {
+    throw Error(
+        format_text("ResNet: {} groups of width {} in stages of width {}: only bottlenecks have "
+                    "groups, of at least one channel",
+                    o.groups, o.group_width, o.width));
+  }
 }
 
 }  // namespace
@@ -140,7 +151,8 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator) : options_(op
     auto stage = std::make_shared<Sequential>();
     for (std::int64_t depth = 0; depth < options.depths[i]; ++depth) {
       const BlockOptions block{.in_channels = channels,
-                               .width = width,
+                               .width = width * options.group_width / 64 * options.groups,
+                               .groups = options.groups,
                                .out_channels = bottleneck ? kBottleneckExpansion * width : width,
                                .stride = i > 0 && depth == 0 ? 2 : 1,
                                .shortcut = options.shortcut};
@@ -154,10 +166,7 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator) : options_(op
     stages_.push_back(register_module(format_text("layer{}", i + 1), stage));
     width *= 2;
   }
-  fc_ = register_module(
-      "fc",
-      std::make_shared<Linear>(
-          Linear::Options{.in_features = channels, .out_features = options.classes}, generator));
+  register_head("fc", channels, options.classes, generator);
 
   if (!options.zero_init_last_gamma) return;
   const std::string last_gamma = bottleneck ? ".bn3.weight" : ".bn2.weight";
@@ -176,19 +185,7 @@ Tensor ResNet::forward(const Tensor& x) {
     y = (*conv1_)(x, {}, true);
   }
   for (const auto& stage : stages_) y = (*stage)(y);
-  return (*fc_)(global_avg_pool(y));
-}
-
-void ResNet::replace_head(std::int64_t classes, Generator& generator) {
-  const Tensor old = fc_->weight();
-  auto head = std::make_shared<Linear>(
-      Linear::Options{.in_features = old.size(1), .out_features = classes}, generator);
-  head->to(old.dtype());
-  head->to(old.device());
-  for (Tensor& parameter : fc_->parameters()) parameter.retire();
-  unregister_module("fc");
-  fc_ = register_module("fc", head);
-  options_.classes = classes;
+  return head()(global_avg_pool(y));
 }
 
 // ---- Named networks ----
@@ -199,6 +196,8 @@ struct Named {
   const char* name;
   ResNetBlock block;
   std::vector<std::int64_t> depths;
+  std::int64_t groups = 1;
+  std::int64_t group_width = 64;
 };
 
 const std::vector<Named>& named_networks() {
@@ -212,6 +211,10 @@ const std::vector<Named>& named_networks() {
       {"resnet56", ResNetBlock::basic, {9, 9, 9}},
       {"resnet101", ResNetBlock::bottleneck, {3, 4, 23, 3}},
       {"resnet110", ResNetBlock::basic, {18, 18, 18}},
+      {"resnet152", ResNetBlock::bottleneck, {3, 8, 36, 3}},
+      {"resnext50_32x4d", ResNetBlock::bottleneck, {3, 4, 6, 3}, 32, 4},
+      {"resnext101_32x8d", ResNetBlock::bottleneck, {3, 4, 23, 3}, 32, 8},
+      {"wide_resnet50_2", ResNetBlock::bottleneck, {3, 4, 6, 3}, 1, 128},
   };
   return networks;
 }
@@ -238,14 +241,15 @@ ResNetOptions resnet_options(const std::string& name, const ResNetVariant& varia
   const bool of_cifar = network->depths.size() == 3;
   const ResNetStem stem =
       variant.stem.value_or(of_cifar ? ResNetStem::cifar : ResNetStem::imagenet);
-  const std::int64_t usual_classes = stem == ResNetStem::cifar ? 10 : 1000;
   return {.block = network->block,
           .depths = network->depths,
           .width = of_cifar ? 16 : 64,
+          .groups = network->groups,
+          .group_width = network->group_width,
           .stem = stem,
           .shortcut = variant.shortcut,
           .in_channels = variant.in_channels,
-          .classes = variant.classes != 0 ? variant.classes : usual_classes,
+          .classes = variant.classes != 0 ? variant.classes : usual_classes(stem),
           .zero_init_last_gamma = variant.zero_init_last_gamma};
 }
 
@@ -280,6 +284,18 @@ std::shared_ptr<ResNet> resnet50(const ResNetVariant& variant, Generator& genera
 }
 std::shared_ptr<ResNet> resnet101(const ResNetVariant& variant, Generator& generator) {
   return make_resnet("resnet101", variant, generator);
+}
+std::shared_ptr<ResNet> resnet152(const ResNetVariant& variant, Generator& generator) {
+  return make_resnet("resnet152", variant, generator);
+}
+std::shared_ptr<ResNet> resnext50_32x4d(const ResNetVariant& variant, Generator& generator) {
+  return make_resnet("resnext50_32x4d", variant, generator);
+}
+std::shared_ptr<ResNet> resnext101_32x8d(const ResNetVariant& variant, Generator& generator) {
+  return make_resnet("resnext101_32x8d", variant, generator);
+}
+std::shared_ptr<ResNet> wide_resnet50_2(const ResNetVariant& variant, Generator& generator) {
+  return make_resnet("wide_resnet50_2", variant, generator);
 }
 
 }  // namespace attune

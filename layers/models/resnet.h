@@ -8,11 +8,13 @@
 
 #include "attune/core/random.h"
 #include "attune/layers/conv_bn.h"
-#include "attune/layers/linear.h"
+#include "attune/layers/models/image_classifier.h"
 #include "attune/layers/module.h"
 #include "attune/layers/sequential.h"
 
-// Residual networks: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385.
+// Residual networks: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385;
+// ResNeXt, whose 3x3 convolutions have groups: Xie et al., "Aggregated Residual Transformations for
+// Deep Neural Networks", arXiv 1611.05431; wide ones: Zagoruyko and Komodakis, arXiv 1605.07146.
 // Tensors are named as in torchvision, whose weight files fit once filters are permuted to KRSC.
 
 namespace attune {
@@ -22,10 +24,9 @@ enum class ResNetBlock : std::uint8_t {
   bottleneck,  ///< 1x1, 3x3, 1x1 with four times the channels (right); the stride is the 3x3's
 };
 
-enum class ResNetStem : std::uint8_t {
-  cifar,     ///< 3x3 convolution, stride 1 (section 4.2)
-  imagenet,  ///< 7x7 convolution, stride 2, then 3x3 max pooling, stride 2 (table 1)
-};
+/// cifar: 3x3 convolution, stride 1 (section 4.2); imagenet: 7x7 convolution, stride 2, then 3x3
+/// max pooling, stride 2 (table 1).
+using ResNetStem = Stem;
 
 /// How the shortcut of a block changes the number of channels (section 3.3).
 enum class ResNetShortcut : std::uint8_t {
@@ -38,6 +39,10 @@ struct ResNetOptions {
   ResNetBlock block = ResNetBlock::basic;
   std::vector<std::int64_t> depths{2, 2, 2, 2};  ///< blocks in each stage
   std::int64_t width = 64;  ///< channels of the first stage's 3x3 convolutions; doubles by stage
+  /// Of a bottleneck's 3x3 convolution, if the stage's width is 64: `groups` of `group_width`
+  /// channels. Both grow with the width. 1 x 64 is ResNet, 32 x 4 the ResNeXt of the paper.
+  std::int64_t groups = 1;
+  std::int64_t group_width = 64;
   ResNetStem stem = ResNetStem::imagenet;
   ResNetShortcut shortcut = ResNetShortcut::projection;
   std::int64_t in_channels = 3;
@@ -47,30 +52,23 @@ struct ResNetOptions {
   bool zero_init_last_gamma = false;
 };
 
-/// x [N, H, W, in_channels] -> logits [N, classes].
-///
 /// Filters begin with He et al.'s normal distribution (fan out), as in torchvision. Each
 /// convolution with its normalisation and ReLU is one operation, and so is the last one of a block
 /// with the addition and the ReLU that follow.
-class ResNet final : public Module {
+class ResNet final : public ImageClassifier {
  public:
   explicit ResNet(const ResNetOptions& options, Generator& generator = default_generator());
 
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "ResNet"; }
 
+  /// As it was built; a new head may have other classes.
   const ResNetOptions& options() const { return options_; }
-  /// The classifier "fc".
-  Linear& head() const { return *fc_; }
-  /// For another task: replaces the classifier by a new one, of the same dtype, on the same device,
-  /// that is trained even if all else is frozen. The parameters it had are retired.
-  void replace_head(std::int64_t classes, Generator& generator = default_generator());
 
  private:
   ResNetOptions options_;
   std::shared_ptr<ConvBN> conv1_;
   std::vector<std::shared_ptr<Sequential>> stages_;
-  std::shared_ptr<Linear> fc_;
 };
 
 /// What a named network leaves open.
@@ -88,7 +86,8 @@ std::shared_ptr<ResNet> make_resnet(const std::string& name, const ResNetVariant
 /// The same architecture as options, to be changed further.
 ResNetOptions resnet_options(const std::string& name, const ResNetVariant& variant = {});
 /// The names, in order of depth: a CIFAR network of 6 n + 2 layers (section 4.2) has n blocks of
-/// 16, 32 and 64 channels; the others are those of table 1.
+/// 16, 32 and 64 channels; the others are those of table 1, and torchvision's ResNeXt and wide
+/// ones.
 const std::vector<std::string>& resnet_names();
 
 std::shared_ptr<ResNet> resnet20(const ResNetVariant& variant = {},
@@ -109,5 +108,13 @@ std::shared_ptr<ResNet> resnet50(const ResNetVariant& variant = {},
                                  Generator& generator = default_generator());
 std::shared_ptr<ResNet> resnet101(const ResNetVariant& variant = {},
                                   Generator& generator = default_generator());
+std::shared_ptr<ResNet> resnet152(const ResNetVariant& variant = {},
+                                  Generator& generator = default_generator());
+std::shared_ptr<ResNet> resnext50_32x4d(const ResNetVariant& variant = {},
+                                        Generator& generator = default_generator());
+std::shared_ptr<ResNet> resnext101_32x8d(const ResNetVariant& variant = {},
+                                         Generator& generator = default_generator());
+std::shared_ptr<ResNet> wide_resnet50_2(const ResNetVariant& variant = {},
+                                        Generator& generator = default_generator());
 
 }  // namespace attune

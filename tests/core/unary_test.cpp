@@ -28,6 +28,9 @@ const std::vector<Function>& functions() {
       {"sqrt", sqrt, [](double x) { return std::sqrt(x); }, 0.2, 3},
       {"abs", abs, [](double x) { return std::abs(x); }, -2, 2},
       {"relu", relu, [](double x) { return x > 0 ? x : 0; }, -2, 2},
+      {"relu6", relu6, [](double x) { return x > 6   ? 6
+                                             : x > 0 ? x
+                                                     : 0; }, -3, 9},
       {"sigmoid", sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -3, 3},
       {"tanh", tanh, [](double x) { return std::tanh(x); }, -2, 2},
       {"negate", negate, [](double x) { return -x; }, -2, 2},
@@ -85,12 +88,16 @@ TEST_CASE("derivatives at the special points are defined", "[unary]") {
     return leaf.grad().item();
   };
   CHECK(derivative_at(0, relu) == 0);
+  CHECK(derivative_at(0, relu6) == 0);
+  CHECK(derivative_at(6, relu6) == 0);
+  CHECK(derivative_at(5.75, relu6) == 1);
   CHECK(derivative_at(0, abs) == 0);
   CHECK(derivative_at(0, [](const Tensor& x) { return pow(x, 0); }) == 0);
   CHECK(derivative_at(0, [](const Tensor& x) { return pow(x, 1); }) == 1);
   CHECK(derivative_at(0, [](const Tensor& x) { return pow(x, 2); }) == 0);
   CHECK(derivative_at(0, sqrt) == std::numeric_limits<double>::infinity());
   CHECK(std::isnan(relu(doubles({std::nan("")})).item()));
+  CHECK(std::isnan(relu6(doubles({std::nan("")})).item()));
 }
 
 TEST_CASE("sigmoid neither overflows nor loses its gradient", "[unary]") {
@@ -106,7 +113,7 @@ TEST_CASE("functions keep their output or their input, once", "[unary][memory]")
   Tensor x = random_tensor({2, 3}, 6, 0.5, 2);
   for (const Function& f : functions()) CHECK(saved_bytes(f.apply(x)) == 0);
   x.set_requires_grad();
-  for (const auto& f : {exp, sqrt, relu, sigmoid, tanh}) {  // the output, not x
+  for (const auto& f : {exp, sqrt, relu, relu6, sigmoid, tanh}) {  // the output, not x
     const Tensor y = f(x);
     CHECK(saved_bytes(y) == x.bytes());
     CHECK(saved_bytes(y, {x}) == x.bytes());
@@ -124,6 +131,7 @@ TEST_CASE("functions refuse what they cannot take", "[unary][error]") {
   CHECK(error_message([&] { exp(labels); }) == "exp: needs float32 or float64, not int64");
   CHECK(error_message([&] { pow(labels, 2); }) == "pow: needs float32 or float64, not int64");
   CHECK(error_message([&] { relu(Tensor()); }) == "relu: input is undefined");
+  CHECK(error_message([&] { relu6(labels); }) == "relu6: needs float32 or float64, not int64");
   CHECK(error_message([&] { pow(Tensor(), 2); }) == "pow: input is undefined");
 }
 

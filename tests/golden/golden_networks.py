@@ -14,10 +14,10 @@ KINK = 1e-5
 class ConvBN(nn.Module):
     """Two modules that the network registers under PyTorch's names, and how to run them."""
 
-    def __init__(self, parent, conv_name, bn_name, inputs, outputs, kernel, stride):
+    def __init__(self, parent, conv_name, bn_name, inputs, outputs, kernel, stride, groups=1):
         super().__init__()
         self.names = (conv_name, bn_name)
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         bn = nn.BatchNorm2d(outputs, eps=EPS)
         parent.add_module(conv_name, conv)
         parent.add_module(bn_name, bn)
@@ -38,7 +38,7 @@ class ConvBN(nn.Module):
         conv, bn = self.parts
         if mode == "tune":
             weight, bias = self.folded()
-            return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+            return F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
         if mode == "deploy":
             return conv(x)
         bn.train(mode == "train")
@@ -46,12 +46,14 @@ class ConvBN(nn.Module):
 
 
 class Block(nn.Module):
-    """torchvision's BasicBlock, or its Bottleneck with the stride in the 3x3 convolution."""
+    """torchvision's BasicBlock, or its Bottleneck with the stride in the 3x3 convolution, which has
+    `groups` of width * group_width / 64 channels."""
 
-    def __init__(self, inputs, width, stride, bottleneck):
+    def __init__(self, inputs, width, stride, bottleneck, groups, group_width):
         super().__init__()
         outputs = 4 * width if bottleneck else width
-        shapes = ([(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)]
+        inner = width * group_width // 64 * groups
+        shapes = ([(inputs, inner, 1, 1), (inner, inner, 3, stride, groups), (inner, outputs, 1, 1)]
                   if bottleneck else [(inputs, width, 3, stride), (width, width, 3, 1)])
         self.layers = [ConvBN(self, f"conv{i}", f"bn{i}", *shape)
                        for i, shape in enumerate(shapes, 1)]
@@ -69,7 +71,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, widths, bottleneck, imagenet_stem, classes):
+    def __init__(self, widths, bottleneck, imagenet_stem, classes, groups=1, group_width=64):
         super().__init__()
         self.mode, self.imagenet_stem = "train", imagenet_stem
         self.kink = float("inf")
@@ -78,7 +80,7 @@ class ResNet(nn.Module):
                                                                  else (3, 1)))]
         self.stages = []
         for stage, width in enumerate(widths, 1):
-            block = Block(channels, width, 1 if stage == 1 else 2, bottleneck)
+            block = Block(channels, width, 1 if stage == 1 else 2, bottleneck, groups, group_width)
             self.add_module(f"layer{stage}", nn.Sequential(block))
             self.stages.append(block)
             channels = 4 * width if bottleneck else width
@@ -167,3 +169,9 @@ def resnet_cifar():
 def resnet_bottleneck():
     config = {"widths": [4, 8], "bottleneck": True, "imagenet_stem": True, "classes": 5}
     return network(config, image=18, batch=2)
+
+
+def resnext():
+    config = {"widths": [4, 8], "bottleneck": True, "imagenet_stem": False, "classes": 5,
+              "groups": 4, "group_width": 32}
+    return network(config, image=6, batch=3)

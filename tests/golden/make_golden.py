@@ -3,10 +3,10 @@
 
 usage: make_golden.py [--only NAME] [--out DIR]
 
-Needs torch (made with 2.15 on a CPU; any 2.x gives the same up to about 1e-14). Everything is
-computed in float64 on one thread from fixed seeds. Inputs are multiples of 1/64, which are exact in
-float32 too; results are written with 15 significant digits. Tensors are stored in attune's layout
-(README.md), so nothing but this script knows PyTorch's.
+Needs torch and torchvision (made with 2.15 and 0.29 on a CPU; any 2.x gives the same up to about
+1e-14). Everything is computed in float64 on one thread from fixed seeds. Inputs are multiples of
+1/64, which are exact in float32 too; results are written with 15 significant digits. Tensors are
+stored in attune's layout (README.md), so nothing but this script knows PyTorch's.
 """
 import argparse
 import json
@@ -14,6 +14,7 @@ import pathlib
 
 import torch
 
+import golden_models
 import golden_networks
 import golden_ops
 import golden_optim
@@ -30,6 +31,13 @@ FILES = {
     "clip_grad": golden_optim.clip_grad,
     "resnet_cifar": golden_networks.resnet_cifar,
     "resnet_bottleneck": golden_networks.resnet_bottleneck,
+    "resnext": golden_networks.resnext,
+    "vgg": golden_models.vgg,
+    "mobilenet": golden_models.mobilenet,
+    "repvgg": golden_models.repvgg,
+    "densenet": golden_models.densenet,
+    "densenet_cifar": golden_models.densenet_cifar,
+    "state_dicts": golden_models.state_dicts,
 }
 
 

@@ -196,6 +196,11 @@ void check_updates() {
       reference::relu_backward(expected.data(), expected.data(), relu_output.data(), count,
                                accumulate);
       CHECK(in_place == expected);
+      clamp_backward(Device::cpu, in_place.data(), dy.data(), x.data(), T(-0.25), T(0.5), count,
+                     accumulate);
+      reference::clamp_backward(expected.data(), dy.data(), x.data(), T(-0.25), T(0.5), count,
+                                accumulate);
+      CHECK(in_place == expected);
     }
   }
 }
@@ -351,7 +356,7 @@ TEST_CASE("large strided copies agree with the reference") {
   }
 }
 
-TEST_CASE("fill, axpy, scale, clamp and relu_backward agree with the reference") {
+TEST_CASE("fill, axpy, scale, clamp and the backwards agree with the reference") {
   check_fill<float>();
   check_fill<double>();
   check_fill<std::int64_t>();
@@ -378,6 +383,12 @@ TEST_CASE("the reference updates are what their contracts say") {
   CHECK(std::isnan(y[2]));
   reference::clamp(y.data(), relu_output.data(), -1.0, 1.0, 3);
   CHECK(std::isnan(y[2]));
+  y = {1, 2, 3};
+  const std::vector<double> clamped{-1, 0.5, 1};  // at the lower end, between, at the upper end
+  reference::clamp_backward(y.data(), x.data(), clamped.data(), -1.0, 1.0, 3, true);
+  CHECK(y == std::vector<double>{1, 22, 3});
+  reference::clamp_backward(y.data(), x.data(), clamped.data(), -1.0, 1.0, 3, false);
+  CHECK(y == std::vector<double>{0, 20, 0});
   const std::vector<double> base{2, 3, -2};
   reference::power(y.data(), base.data(), 3.0, 3);
   CHECK(y == std::vector<double>{8, 27, -8});

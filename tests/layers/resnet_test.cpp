@@ -192,7 +192,8 @@ TEST_CASE("each named function makes the network of its name", "[resnet]") {
 TEST_CASE("unknown networks and impossible options are refused", "[resnet]") {
   CHECK(message_of<Error>([] { make_resnet("resnet21"); }) ==
         "resnet: 'resnet21' is not one of resnet18, resnet20, resnet32, resnet34, resnet44, "
-        "resnet50, resnet56, resnet101, resnet110");
+        "resnet50, resnet56, resnet101, resnet110, resnet152, resnext50_32x4d, resnext101_32x8d, "
+        "wide_resnet50_2");
   REQUIRE_THROWS_AS(ResNet({.depths = {}}), Error);
   REQUIRE_THROWS_AS(ResNet({.depths = {2, 0}}), Error);
   REQUIRE_THROWS_AS(ResNet({.width = 0}), Error);
@@ -257,7 +258,7 @@ TEST_CASE("a new head is trained where all else is frozen", "[resnet]") {
   const Names before = names(net->state_dict());
   net->replace_head(3, generator);
   CHECK(names(net->state_dict()) == before);
-  CHECK(net->options().classes == 3);
+  CHECK(net->classes() == 3);
   CHECK(net->head().path() == "fc");
   CHECK(net->head().weight().shape() == Shape{3, 64});
   for (const Tensor& parameter : old) CHECK(parameter.retired());
