@@ -92,8 +92,8 @@ class ZeroRow {
 template <int kVectors, typename T>
 class Correlation {
  public:
-  Correlation(T* out, const T* source, const T* w, const Geometry& g, const FilterView& view,
-              const Conv2dEpilogue<T>& epilogue, std::int64_t workers)
+  Correlation(T* out, const T* source, const Filter<T>& w, const Geometry& g,
+              const FilterView& view, const Conv2dEpilogue<T>& epilogue, std::int64_t workers)
       : out_(out),
         source_(source),
         g_(g),
@@ -101,9 +101,11 @@ class Correlation {
         layout_{std::min(tiles_per_block(g), g.tiles()), g.channels,
                 ceil_div(g.out_channels, kWidth), kWidth},
         zeros_(g),
-        u_(kFrequencies * filter_size()),
+        u_(w, kFrequencies * filter_size()),
         scratch_(workers * scratch_size()) {
-    transform_filters<kVectors>(u_.data(), w, view);
+    if (u_.is_ready()) return;
+    transform_filters<kVectors>(u_.data(), w.elements, view);
+    u_.keep();
   }
 
   void compute(Range tiles, std::int64_t worker) const {
@@ -150,7 +152,8 @@ class Correlation {
   Conv2dEpilogue<T> epilogue_;
   BlockLayout layout_;
   ZeroRow<T> zeros_;
-  Workspace<T> u_, scratch_;
+  PreparedFilter<T> u_;
+  Workspace<T> scratch_;
 };
 
 /// The gradient of the filter, summed up in slices of the batch, each split by output channels if
@@ -298,11 +301,11 @@ bool is_filter_large(const Geometry& g) {
 }
 
 template <typename T>
-void correlate(T* out, const T* source, const T* w, const Geometry& g, const FilterView& view,
-               const Conv2dEpilogue<T>& epilogue) {
+void correlate(T* out, const T* source, const Filter<T>& w, const Geometry& g,
+               const FilterView& view, const Conv2dEpilogue<T>& epilogue) {
   with_vectors<T>(g.out_channels, [&]<int kVectors>() {
     if (is_filter_large(g)) {
-      correlate_by_outputs<kVectors>(out, source, w, g, view, epilogue);
+      correlate_by_outputs<kVectors>(out, source, w.elements, g, view, epilogue);
       const OutputMoments<T> moments(epilogue.statistics, 1, g.out_channels);
       moments.take(0, out, g, {0, g.tiles()});
       moments.finish();
@@ -348,13 +351,13 @@ Geometry backward_geometry(const Conv2dShape& s) {
 }  // namespace
 
 template <typename T>
-void winograd_forward(T* y, const T* x, const T* w, const Conv2dShape& s,
+void winograd_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& s,
                       const Conv2dEpilogue<T>& epilogue) {
   correlate(y, x, w, forward_geometry(s), filter_view(s), epilogue);
 }
 
 template <typename T>
-void winograd_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& s,
+void winograd_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& s,
                              const Conv2dEpilogue<T>& epilogue) {
   correlate(dx, dy, w, backward_geometry(s), turned_filter_view(s), epilogue);
 }
@@ -384,7 +387,7 @@ void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const 
     FilterGradient<kVectors, T> gradient(x, dy, forward_geometry(s), dy_sums);
     const std::int64_t tasks = gradient.tasks();
     with_vectors<T>(s.c, [&]<int kInVectors>() {
-      const Correlation<kInVectors, T> correlation(dx, dy, w, backward_geometry(s),
+      const Correlation<kInVectors, T> correlation(dx, dy, {w}, backward_geometry(s),
                                                    turned_filter_view(s), epilogue, tasks);
       parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
         const Range tiles = gradient.tiles_of(task);
@@ -400,9 +403,9 @@ void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const 
 }
 
 #define ATTUNE_INSTANTIATE(T)                                                               \
-  template void winograd_forward(T*, const T*, const T*, const Conv2dShape&,                \
+  template void winograd_forward(T*, const T*, const Filter<T>&, const Conv2dShape&,        \
                                  const Conv2dEpilogue<T>&);                                 \
-  template void winograd_backward_input(T*, const T*, const T*, const Conv2dShape&,         \
+  template void winograd_backward_input(T*, const T*, const Filter<T>&, const Conv2dShape&, \
                                         const Conv2dEpilogue<T>&);                          \
   template void winograd_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool,  \
                                          double*);                                          \
