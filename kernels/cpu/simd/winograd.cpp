@@ -28,7 +28,7 @@ class Prefetcher {
         source_(source),
         g_(g),
         epilogue_(epilogue),
-        tiles_(tiles.size()),
+        tiles_(is_worthwhile(g) ? tiles.size() : 0),
         at_(position(g, tiles.first)),
         next_(position(g, tiles.last)) {}
 
@@ -51,6 +51,14 @@ class Prefetcher {
   }
 
  private:
+  /// A few images are in the L2 cache anyway.
+  static bool is_worthwhile(const Geometry& g) {
+    constexpr std::int64_t kCacheBytes = 256 << 10;
+    const std::int64_t in = g.height * g.width * g.channels;
+    const std::int64_t out = g.out_height * g.out_width * g.out_channels;
+    return g.images * (in + out) * static_cast<std::int64_t>(sizeof(T)) > kCacheBytes;
+  }
+
   const T* out_;
   const T* source_;
   const Geometry& g_;
@@ -101,10 +109,10 @@ class Correlation {
         layout_{std::min(tiles_per_block(g), g.tiles()), g.channels,
                 ceil_div(g.out_channels, kWidth), kWidth},
         zeros_(g),
-        u_(w, kFrequencies * filter_size()),
+        u_(w, kFrequencies * u_frequency()),
         scratch_(workers * scratch_size()) {
     if (u_.is_ready()) return;
-    transform_filters<kVectors>(u_.data(), w.elements, view);
+    transform_filters<kVectors>(u_.data(), u_frequency(), w.elements, view);
     u_.keep();
   }
 
@@ -121,7 +129,9 @@ class Correlation {
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
 
-  std::int64_t filter_size() const { return layout_.out_blocks * kWidth * layout_.channels; }
+  std::int64_t u_frequency() const {
+    return layout_.out_blocks * kWidth * layout_.channels + BlockLayout::kGap;
+  }
   std::int64_t products_at() const { return layout_.in_place() ? 0 : layout_.in_size(); }
   std::int64_t scratch_size() const { return products_at() + layout_.out_size(); }
 
@@ -137,8 +147,7 @@ class Correlation {
         multiply_frequency<kVectors>(
             products + f * layout_.out_frequency() + k * layout_.out_block(),
             patches + f * layout_.in_frequency(),
-            u_.data() + (f * layout_.out_blocks + k) * layout_.channels * kWidth, layout_,
-            tiles.size());
+            u_.data() + f * u_frequency() + k * layout_.channels * kWidth, layout_, tiles.size());
       }
     }
     for_each_tile(g_, tiles, [&](std::int64_t t, const TilePosition& at) {
@@ -276,7 +285,8 @@ void correlate_by_outputs(T* out, const T* source, const T* w, const Geometry& g
   });
   const std::int64_t blocks = ceil_div(g.out_channels, kWidth);
   const std::int64_t workers = std::min(blocks, kMaxWorkers);
-  const std::int64_t u_frequency = g.channels * kWidth, u_size = kFrequencies * u_frequency;
+  const std::int64_t u_frequency = g.channels * kWidth + BlockLayout::kGap;
+  const std::int64_t u_size = kFrequencies * u_frequency;
   const Workspace<T> scratch(workers * (u_size + layout.out_size()));
   parallel_for_workers(blocks, workers, [&](std::int64_t block, std::int64_t worker) {
     T* u = scratch.data() + worker * (u_size + layout.out_size());
