@@ -23,8 +23,12 @@ bool winograd_applies(const Conv2dShape& s) {
          s.k % 16 == 0;
 }
 
-/// Whether there are tiles enough to pay for transforming the filter.
-bool winograd_pays(const Conv2dShape& s) { return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= 16; }
+/// Whether there are tiles enough to pay for transforming the filter, which a large one takes out
+/// of the caches. (That it may be ready does not count: results must not depend on it.)
+bool winograd_pays(const Conv2dShape& s) {
+  const std::int64_t least_tiles = s.c * s.k <= 128 * 128 ? 4 : 16;
+  return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= least_tiles;
+}
 
 template <typename T>
 const Conv2dPasses<T>& passes(const Conv2dShape& shape) {
