@@ -7,9 +7,12 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/kernels/elementwise.h"
+#include "attune/kernels/kept_results.h"
 
 namespace attune {
 namespace {
+
+std::atomic<std::uint64_t> last_version{0};
 
 void convert(Tensor& to, const Tensor& from) {
   visit_dtype(to.dtype(), [&]<typename To>(To) {
@@ -40,9 +43,18 @@ Storage::Storage(Device device, std::int64_t bytes, MemoryPurpose purpose)
     : device_(device),
       purpose_(purpose),
       bytes_(bytes),
+      version_(++last_version),
       data_(kernels::allocate(device, bytes, purpose)) {}
 
-Storage::~Storage() { kernels::deallocate(device_, data_, bytes_, purpose_); }
+Storage::~Storage() {
+  if (may_have_result_) kernels::drop_kept_result(data_);
+  kernels::deallocate(device_, data_, bytes_, purpose_);
+}
+
+void Storage::bump_version() {
+  version_ = ++last_version;
+  if (may_have_result_.exchange(false)) kernels::drop_kept_result(data_);
+}
 
 void Storage::set_purpose(MemoryPurpose purpose) {
   kernels::relabel(device_, bytes_, purpose_, purpose);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -30,16 +31,24 @@ class Storage {
   MemoryPurpose purpose() const { return purpose_; }
   /// Counts these bytes under another purpose from now on.
   void set_purpose(MemoryPurpose purpose);
-  /// Grows with every write access. A tensor saved for backward remembers it, so that backward can
-  /// tell that the values have been overwritten since.
+  /// Grows with every write access; no other content of any storage has the same. A tensor saved
+  /// for backward remembers it, so that backward can tell that the values have been overwritten
+  /// since.
   std::uint64_t version() const { return version_; }
-  void bump_version() { ++version_; }
+  void bump_version();
+  /// The version, for who keeps a result of these bytes (attune/kernels/kept_results.h): it is
+  /// dropped with the next write access, or with the storage.
+  std::uint64_t version_to_keep() {
+    may_have_result_ = true;
+    return version_;
+  }
 
  private:
   Device device_;
   MemoryPurpose purpose_;
   std::int64_t bytes_;
-  std::uint64_t version_ = 0;
+  std::uint64_t version_;
+  std::atomic<bool> may_have_result_ = false;  // several threads may use the same weights
   void* data_;
 };
 
@@ -93,7 +102,8 @@ class Tensor {
   /// The elements; T must match dtype(). Null on Device::meta.
   template <typename T>
   const T* data() const;
-  /// The same, for writing: counts as a change, which backward notices.
+  /// The same, for writing at once: counts as a change now, which backward, and who keeps a result
+  /// of the elements, notice. Writing later through the same pointer does not.
   template <typename T>
   T* mutable_data();
 

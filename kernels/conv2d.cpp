@@ -7,15 +7,16 @@ namespace attune::kernels {
 
 template <typename T>
 void conv2d_forward(Device device, T* y, const T* x, const T* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<T>& epilogue) {
-  dispatch(device, "conv2d_forward", [&] { cpu::conv2d_forward(y, x, w, shape, epilogue); });
+                    const Conv2dEpilogue<T>& epilogue, ContentVersion w_version) {
+  dispatch(device, "conv2d_forward",
+           [&] { cpu::conv2d_forward(y, x, w, shape, epilogue, w_version); });
 }
 
 template <typename T>
 void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<T>& epilogue) {
+                           const Conv2dEpilogue<T>& epilogue, ContentVersion w_version) {
   dispatch(device, "conv2d_backward_input",
-           [&] { cpu::conv2d_backward_input(dx, dy, w, shape, epilogue); });
+           [&] { cpu::conv2d_backward_input(dx, dy, w, shape, epilogue, w_version); });
 }
 
 template <typename T>
@@ -41,13 +42,14 @@ void conv2d_backward_bias(Device device, T* db, const T* dy, std::int64_t pixels
 }
 
 template void conv2d_forward(Device, float*, const float*, const float*, const Conv2dShape&,
-                             const Conv2dEpilogue<float>&);
+                             const Conv2dEpilogue<float>&, ContentVersion);
 template void conv2d_forward(Device, double*, const double*, const double*, const Conv2dShape&,
-                             const Conv2dEpilogue<double>&);
+                             const Conv2dEpilogue<double>&, ContentVersion);
 template void conv2d_backward_input(Device, float*, const float*, const float*, const Conv2dShape&,
-                                    const Conv2dEpilogue<float>&);
+                                    const Conv2dEpilogue<float>&, ContentVersion);
 template void conv2d_backward_input(Device, double*, const double*, const double*,
-                                    const Conv2dShape&, const Conv2dEpilogue<double>&);
+                                    const Conv2dShape&, const Conv2dEpilogue<double>&,
+                                    ContentVersion);
 template void conv2d_backward_weight(Device, float*, const float*, const float*, const Conv2dShape&,
                                      bool, const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(Device, double*, const double*, const double*,

@@ -2,6 +2,7 @@
 
 #include "attune/kernels/conv2d_shape.h"
 #include "attune/kernels/device.h"
+#include "attune/kernels/kept_results.h"
 
 namespace attune::kernels {
 
@@ -54,18 +55,19 @@ struct Conv2dEpilogue {
 ///
 ///     conv[n,p,q,k] = sum over r,s,c of x[n, p*stride_h - pad_h + r*dilation_h, ..., c] w[k,r,s,c]
 ///
-/// `y` overlaps none of the inputs except, if at all, `epilogue.residual`.
+/// `y` overlaps none of the inputs except, if at all, `epilogue.residual`. With a version of w's
+/// content, what the kernel makes of w first is kept for the next call; the result is the same.
 template <typename T>
 void conv2d_forward(Device device, T* y, const T* x, const T* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<T>& epilogue = {});
+                    const Conv2dEpilogue<T>& epilogue = {}, ContentVersion w_version = {});
 
 /// dx [N,H,W,C] = epilogue(conv^T(dy [N,P,Q,K], w)): the adjoint of conv2d_forward in x. Input
 /// pixels that no output reads get the epilogue of zero. This is also the forward pass of a
 /// transposed convolution, whose own gradients are conv2d_forward and conv2d_backward_weight with
-/// x and dy exchanged.
+/// x and dy exchanged. `w_version` as above.
 template <typename T>
 void conv2d_backward_input(Device device, T* dx, const T* dy, const T* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<T>& epilogue = {});
+                           const Conv2dEpilogue<T>& epilogue = {}, ContentVersion w_version = {});
 
 /// Where the gradient of the bias goes: db [K] = sum of dy over the pixels, added to what db holds
 /// if `accumulate`, else overwriting it. A null `db` is not computed.

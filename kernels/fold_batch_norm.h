@@ -22,6 +22,8 @@ struct FilterChannels {
   std::int64_t channel(std::int64_t o, std::int64_t i) const {
     return o / outer_per_group * inner + i;
   }
+
+  bool operator==(const FilterChannels&) const = default;
 };
 
 // The fold of arXiv 2305.11624, section 4. With r = 1 / sqrt(var + eps) and s = gamma * r, all

@@ -6,6 +6,7 @@
 
 #include "attune/kernels/block_cache.h"
 #include "attune/kernels/error.h"
+#include "attune/kernels/kept_results.h"
 
 namespace attune {
 namespace {
@@ -88,7 +89,9 @@ void restore_peak_memory(Device device, const MemoryStats& earlier) {
 
 void release_idle_memory(Device device) {
   counters(device, "release_idle_memory");
-  if (device == Device::cpu) kernels::trim_blocks();
+  if (device != Device::cpu) return;
+  kernels::drop_kept_results();
+  kernels::trim_blocks();
 }
 
 namespace kernels {

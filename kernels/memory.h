@@ -14,7 +14,7 @@ enum class MemoryPurpose : std::uint8_t {
   activation,  ///< everything else a tensor holds: inputs, results, what is saved for backward
   gradient,    ///< gradients of parameters and of activations
   optimizer,   ///< momentum, moments, averaged weights
-  workspace,   ///< scratch of a kernel, gone when the kernel returns
+  workspace,   ///< scratch of a kernel, gone when it returns; or filters as kernels want them
 };
 inline constexpr int kMemoryPurposes = 5;
 
@@ -47,7 +47,7 @@ void reset_peak_memory(Device device);
 void restore_peak_memory(Device device, const MemoryStats& earlier);
 
 /// Gives memory that is idle on `device` back to the system, which happens by itself only when
-/// memory runs out.
+/// memory runs out; and what kernels keep to save time (attune/kernels/kept_results.h).
 void release_idle_memory(Device device);
 
 namespace kernels {

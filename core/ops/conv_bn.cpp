@@ -1,11 +1,15 @@
 #include "attune/core/ops/conv_bn.h"
 
+#include <array>
+#include <memory>
+
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/normalization.h"
 #include "attune/core/profile.h"
+#include "attune/kernels/kept_results.h"
 
 namespace attune {
 namespace {
@@ -185,6 +189,43 @@ void record_constant(const char* op, Tensor& z, const Tensor& y, const ConvBNTen
   if (settings.relu) node->relu_output = node->save_relu_output(z);
 }
 
+// ---- Tune while gradients are off: a fold serves many calls ----
+
+struct KeptFold final : kernels::KeptResult {
+  std::array<std::uint64_t, 6> versions{};  // of all that is folded; 0: undefined
+  kernels::FilterChannels filter;
+  double eps = 0;
+  FoldedConv folded;
+};
+
+// The fold of these tensors, kept with their filter.
+FoldedConv kept_fold(const ConvBNTensors& t, const kernels::FilterChannels& filter, double eps) {
+  const auto version = [](const Tensor& part) {
+    return part.defined() ? part.storage().version() : 0;
+  };
+  const std::array versions{t.weight.storage().version_to_keep(),
+                            version(t.bias),
+                            version(t.gamma),
+                            version(t.beta),
+                            version(t.running_mean),
+                            version(t.running_var)};
+  const void* source = t.weight.storage().data();
+  const auto kept = std::dynamic_pointer_cast<const KeptFold>(kernels::kept_result(source));
+  if (kept && kept->versions == versions && kept->filter == filter && kept->eps == eps) {
+    return kept->folded;
+  }
+  const auto fresh = std::make_shared<KeptFold>();
+  fresh->versions = versions;
+  fresh->filter = filter;
+  fresh->eps = eps;
+  fresh->folded = fold_conv_bn(t, filter, eps);
+  for (Tensor* part : {&fresh->folded.weight, &fresh->folded.bias}) {
+    part->storage().set_purpose(MemoryPurpose::workspace);
+  }
+  kernels::keep_result(source, fresh);
+  return fresh->folded;
+}
+
 }  // namespace
 
 FoldedConv fold_conv_bn(const ConvBNTensors& t, const kernels::FilterChannels& filter, double eps) {
@@ -251,7 +292,9 @@ Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const Convolution conv = checked_convolution(op, t, settings);
   Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
   {
-    const FoldedConv folded = fold_conv_bn(t, conv.filter_channels(), settings.eps);
+    const bool keep = !grad_enabled() && t.weight.device() != Device::meta;
+    const FoldedConv folded =
+        (keep ? kept_fold : fold_conv_bn)(t, conv.filter_channels(), settings.eps);
     conv.forward(z, t.x, folded.weight,
                  {.bias = folded.bias, .residual = t.residual, .relu = settings.relu});
   }

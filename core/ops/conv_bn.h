@@ -52,7 +52,8 @@ Tensor conv_bn_train(ConvBNTensors tensors, const ConvBNSettings& settings);
 /// Eval: running statistics as constants, the convolution's output kept.
 Tensor conv_bn_eval(const ConvBNTensors& tensors, const ConvBNSettings& settings);
 
-/// Tune: what Eval computes, forward and backward, with the convolution's input kept alone.
+/// Tune: what Eval computes, forward and backward, with the convolution's input kept alone. While
+/// gradients are off, the folded filter is kept until a tensor that it was made of changes.
 Tensor conv_bn_tune(const ConvBNTensors& tensors, const ConvBNSettings& settings);
 
 /// The fold of a block's normalisation into its filter.

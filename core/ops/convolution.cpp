@@ -69,14 +69,16 @@ void Convolution::forward(Tensor& y, const Tensor& x, const Tensor& weight,
                                         .residual = data_or_null<T>(e.residual),
                                         .relu = e.relu,
                                         .statistics = {out(e.mean), out(e.var)}};
+    kernels::ContentVersion version;
+    if (!grad_enabled()) version = weight.storage().version_to_keep();
     if (!transposed_) {
       kernels::conv2d_forward(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(),
-                              shape_, epilogue);
+                              shape_, epilogue, version);
       return;
     }
     const auto statistics = std::exchange(epilogue.statistics, {});
     kernels::conv2d_backward_input(x.device(), y.mutable_data<T>(), x.data<T>(), weight.data<T>(),
-                                   shape_, epilogue);
+                                   shape_, epilogue, version);
     if (statistics) {
       kernels::batch_norm_statistics(x.device(), statistics.mean, statistics.var, y.data<T>(),
                                      output_pixels(), out_channels());

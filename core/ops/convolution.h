@@ -53,7 +53,8 @@ class Convolution {
   std::int64_t output_pixels() const { return output_shape().count() / out_channels(); }
   kernels::FilterChannels filter_channels() const;
 
-  /// y = epilogue(conv(x, weight))
+  /// y = epilogue(conv(x, weight)). While gradients are off, the filter is taken to be used again:
+  /// what a kernel makes of it first is kept until it changes.
   void forward(Tensor& y, const Tensor& x, const Tensor& weight,
                ConvolutionEpilogue epilogue) const;
   /// The gradients that have a destination: dw from x and dy; db = sum of dy over the pixels;

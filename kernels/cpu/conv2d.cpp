@@ -23,8 +23,12 @@ bool winograd_applies(const Conv2dShape& s) {
          s.k % 16 == 0;
 }
 
-/// Whether there are tiles enough to pay for transforming the filter.
-bool winograd_pays(const Conv2dShape& s) { return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= 16; }
+/// Whether there are tiles enough to pay for transforming the filter, which a large one takes out
+/// of the caches. (That it may be ready does not count: results must not depend on it.)
+bool winograd_pays(const Conv2dShape& s) {
+  const std::int64_t least_tiles = s.c * s.k <= 128 * 128 ? 4 : 16;
+  return s.n * ceil_div(s.p, 4) * ceil_div(s.q, 4) >= least_tiles;
+}
 
 template <typename T>
 const Conv2dPasses<T>& passes(const Conv2dShape& shape) {
@@ -42,6 +46,13 @@ const Conv2dPasses<T>& passes(const Conv2dShape& shape) {
       (algorithm == ConvAlgorithm::winograd ||
        (algorithm == ConvAlgorithm::automatic && is_float && winograd_pays(shape)));
   return winograd ? algorithms->winograd : algorithms->direct;
+}
+
+/// The form in which `pass`, an entry of the table, wants its filter.
+template <typename Pass>
+FilterForm form_for(const Pass& pass, Conv2dShape shape) {
+  shape.n = 0;
+  return {&pass, shape};
 }
 
 /// Whether the gradients of filter and input are better taken in one sweep. The filter's is cut
@@ -66,9 +77,9 @@ void with_bias_sums(const Conv2dBiasGradient<T>& bias, const Conv2dShape& shape,
 
 template <typename T>
 void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<T>& epilogue) {
+                    const Conv2dEpilogue<T>& epilogue, ContentVersion w_version) {
   const Conv2dPasses<T>& chosen = passes<T>(shape);
-  chosen.forward(y, x, w, shape, epilogue);
+  chosen.forward(y, x, {w, w_version, form_for(chosen.forward, shape)}, shape, epilogue);
   if (epilogue.statistics && !chosen.takes_statistics) {
     batch_norm_statistics(epilogue.statistics.mean, epilogue.statistics.var, y,
                           shape.output_pixels(), shape.k);
@@ -77,8 +88,9 @@ void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
 
 template <typename T>
 void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<T>& epilogue) {
-  passes<T>(shape).backward_input(dx, dy, w, shape, epilogue);
+                           const Conv2dEpilogue<T>& epilogue, ContentVersion w_version) {
+  const auto& backward_input = passes<T>(shape).backward_input;
+  backward_input(dx, dy, {w, w_version, form_for(backward_input, shape)}, shape, epilogue);
 }
 
 template <typename T>
@@ -132,13 +144,13 @@ void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t 
 }
 
 template void conv2d_forward(float*, const float*, const float*, const Conv2dShape&,
-                             const Conv2dEpilogue<float>&);
+                             const Conv2dEpilogue<float>&, ContentVersion);
 template void conv2d_forward(double*, const double*, const double*, const Conv2dShape&,
-                             const Conv2dEpilogue<double>&);
+                             const Conv2dEpilogue<double>&, ContentVersion);
 template void conv2d_backward_input(float*, const float*, const float*, const Conv2dShape&,
-                                    const Conv2dEpilogue<float>&);
+                                    const Conv2dEpilogue<float>&, ContentVersion);
 template void conv2d_backward_input(double*, const double*, const double*, const Conv2dShape&,
-                                    const Conv2dEpilogue<double>&);
+                                    const Conv2dEpilogue<double>&, ContentVersion);
 template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool,
                                      const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,

@@ -7,11 +7,11 @@ namespace attune::kernels::cpu {
 
 template <typename T>
 void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<T>& epilogue = {});
+                    const Conv2dEpilogue<T>& epilogue = {}, ContentVersion w_version = {});
 
 template <typename T>
 void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<T>& epilogue = {});
+                           const Conv2dEpilogue<T>& epilogue = {}, ContentVersion w_version = {});
 
 template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,

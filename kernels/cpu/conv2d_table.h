@@ -1,6 +1,7 @@
 #pragma once
 
 #include "attune/kernels/conv2d.h"
+#include "attune/kernels/cpu/prepared_filter.h"
 
 // The convolution kernels of one instruction set. kernels/cpu/simd/ is compiled once for each of
 // them; this table is all that the rest of the library sees of it.
@@ -10,8 +11,9 @@ template <typename T>
 struct Conv2dPasses {
   /// `forward` takes the epilogue's statistics along.
   bool takes_statistics;
-  void (*forward)(T* y, const T* x, const T* w, const Conv2dShape&, const Conv2dEpilogue<T>&);
-  void (*backward_input)(T* dx, const T* dy, const T* w, const Conv2dShape&,
+  void (*forward)(T* y, const T* x, const Filter<T>& w, const Conv2dShape&,
+                  const Conv2dEpilogue<T>&);
+  void (*backward_input)(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape&,
                          const Conv2dEpilogue<T>&);
   /// Also dy_sums [K] = the sums of dy over the pixels, unless null.
   void (*backward_weight)(T* dw, const T* x, const T* dy, const Conv2dShape&, bool accumulate,

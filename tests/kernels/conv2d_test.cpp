@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "attune/kernels/error.h"
+#include "attune/kernels/kept_results.h"
 #include "attune/kernels/memory.h"
 #include "attune/kernels/reference/batch_norm.h"
 #include "attune/kernels/reference/conv2d.h"
@@ -275,6 +276,37 @@ TEST_CASE("conv2d: results and workspace do not depend on the number of threads"
         CHECK(workspace.live == 0);
         results = {y, mean, var, dx, dw, db, db_alone, {static_cast<float>(workspace.peak)}};
       });
+    }
+  });
+}
+
+TEST_CASE("conv2d: a filter that is kept from call to call changes no bit") {
+  test::for_each_conv_path([](ConvAlgorithm) {
+    for (const Conv2dShape& shape : test::conv2d_shapes(kRandomShapes)) {
+      INFO(test::to_string(shape));
+      auto w = test::random_vector<float>(shape.filter_count(), 1);
+      const auto run = [&](std::int64_t images, ContentVersion version) {
+        Conv2dShape batch = shape;
+        batch.n = images;
+        const auto x = test::random_vector<float>(batch.input_count(), 2);
+        const auto dy = test::random_vector<float>(batch.output_count(), 3);
+        auto y = unwritten<float>(batch.output_count()), dx = unwritten<float>(batch.input_count());
+        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), batch, {}, version);
+        // Again, ready now, before the other pass prepares the filter its own way.
+        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), batch, {}, version);
+        for (int i = 0; i < 2; ++i) {
+          conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), batch, {}, version);
+        }
+        y.insert(y.end(), dx.begin(), dx.end());
+        return y;
+      };
+      // The same prepared filter serves batches of any size.
+      for (const std::int64_t images : {shape.n, shape.n + 5, std::int64_t{1}}) {
+        CHECK(run(images, 1) == run(images, {}));
+      }
+      w.front() += 1;
+      CHECK(run(shape.n, 2) == run(shape.n, {}));
+      drop_kept_result(w.data());
     }
   });
 }

@@ -56,11 +56,14 @@ void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, cons
 }
 
 template <typename T>
-void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
+void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& plan,
                const Conv2dShape& shape, const Conv2dEpilogue<T>& epilogue) {
   const std::int64_t stride = plan.blocks * kBlock;
-  const Workspace<T> taps(shape.r * shape.s * stride);
-  transpose_filter(taps.data(), w, shape, stride);
+  PreparedFilter<T> taps(w, shape.r * shape.s * stride);
+  if (!taps.is_ready()) {
+    transpose_filter(taps.data(), w.elements, shape, stride);
+    taps.keep();
+  }
 
   const std::int64_t units = plan.images * plan.bands;
   const std::int64_t workers = std::min(units, kMaxWorkers);
@@ -94,13 +97,13 @@ void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
 }  // namespace
 
 template <typename T>
-void depthwise_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+void depthwise_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                        const Conv2dEpilogue<T>& epilogue) {
   correlate(y, x, w, conv2d_forward_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
 }
 
 template <typename T>
-void depthwise_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+void depthwise_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& shape,
                               const Conv2dEpilogue<T>& epilogue) {
   correlate(dx, dy, w, conv2d_backward_input_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
 }
@@ -175,12 +178,12 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
   }
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                               \
-  template void depthwise_forward(T*, const T*, const T*, const Conv2dShape&,               \
-                                  const Conv2dEpilogue<T>&);                                \
-  template void depthwise_backward_input(T*, const T*, const T*, const Conv2dShape&,        \
-                                         const Conv2dEpilogue<T>&);                         \
-  template void depthwise_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool, \
+#define ATTUNE_INSTANTIATE(T)                                                                \
+  template void depthwise_forward(T*, const T*, const Filter<T>&, const Conv2dShape&,        \
+                                  const Conv2dEpilogue<T>&);                                 \
+  template void depthwise_backward_input(T*, const T*, const Filter<T>&, const Conv2dShape&, \
+                                         const Conv2dEpilogue<T>&);                          \
+  template void depthwise_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool,  \
                                           double*);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)

@@ -1,17 +1,18 @@
 #pragma once
 
 #include "attune/kernels/conv2d.h"
+#include "attune/kernels/cpu/prepared_filter.h"
 
 // Depthwise convolution: C = K = groups, one filter [R, S] a channel. Contracts:
 // attune/kernels/conv2d.h.
 namespace attune::kernels::cpu::ATTUNE_ISA {
 
 template <typename T>
-void depthwise_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+void depthwise_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                        const Conv2dEpilogue<T>& epilogue);
 
 template <typename T>
-void depthwise_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+void depthwise_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& shape,
                               const Conv2dEpilogue<T>& epilogue);
 
 template <typename T>

@@ -79,23 +79,26 @@ void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter,
 
 /// out = epilogue(correlation of source with w): forward and backward-input alike.
 template <typename T>
-void correlate(T* out, const T* source, const T* w, const Conv2dPlan& plan,
+void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& plan,
                const FilterStrides& strides, std::int64_t groups,
                const Conv2dEpilogue<T>& epilogue) {
   with_tile_variant<T>(plan, [&]<int kStride, int kVectors>() {
     constexpr std::int64_t kWidth = kVectors * kLanes<T>;
     const std::int64_t blocks = ceil_div(plan.out_channels, kWidth);
     const std::int64_t filter_size = blocks * plan.steps * kWidth;
-    const Workspace<T> filters(groups * filter_size);
-    parallel_for(groups * blocks, [&](std::int64_t i) {
-      const std::int64_t group = i / blocks, k = i % blocks;
-      for (const Lattice& lattice : plan.lattices) {
-        pack_filter(filters.data() + group * filter_size +
-                        (lattice.first_step * blocks + k * lattice.steps) * kWidth,
-                    w + group * strides.group, plan, lattice, strides, k * kWidth,
-                    std::min(kWidth, plan.out_channels - k * kWidth), kWidth);
-      }
-    });
+    PreparedFilter<T> filters(w, groups * filter_size);
+    if (!filters.is_ready()) {
+      parallel_for(groups * blocks, [&](std::int64_t i) {
+        const std::int64_t group = i / blocks, k = i % blocks;
+        for (const Lattice& lattice : plan.lattices) {
+          pack_filter(filters.data() + group * filter_size +
+                          (lattice.first_step * blocks + k * lattice.steps) * kWidth,
+                      w.elements + group * strides.group, plan, lattice, strides, k * kWidth,
+                      std::min(kWidth, plan.out_channels - k * kWidth), kWidth);
+        }
+      });
+      filters.keep();
+    }
 
     const std::int64_t units = plan.images * plan.bands * groups;
     const std::int64_t workers = std::min(units, kMaxWorkers);
@@ -270,14 +273,14 @@ class DirectFilterGradient {
 }  // namespace
 
 template <typename T>
-void direct_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+void direct_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                     const Conv2dEpilogue<T>& epilogue) {
   correlate(y, x, w, conv2d_forward_plan(shape, sizeof(T)), filter_strides(shape), shape.groups,
             epilogue);
 }
 
 template <typename T>
-void direct_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+void direct_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& shape,
                            const Conv2dEpilogue<T>& epilogue) {
   FilterStrides strides = filter_strides(shape);
   std::swap(strides.input, strides.output);
@@ -298,11 +301,11 @@ void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
   });
 }
 
-#define ATTUNE_INSTANTIATE(T)                                                     \
-  template void direct_forward(T*, const T*, const T*, const Conv2dShape&,        \
-                               const Conv2dEpilogue<T>&);                         \
-  template void direct_backward_input(T*, const T*, const T*, const Conv2dShape&, \
-                                      const Conv2dEpilogue<T>&);                  \
+#define ATTUNE_INSTANTIATE(T)                                                             \
+  template void direct_forward(T*, const T*, const Filter<T>&, const Conv2dShape&,        \
+                               const Conv2dEpilogue<T>&);                                 \
+  template void direct_backward_input(T*, const T*, const Filter<T>&, const Conv2dShape&, \
+                                      const Conv2dEpilogue<T>&);                          \
   template void direct_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool, double*);
 ATTUNE_INSTANTIATE(float)
 ATTUNE_INSTANTIATE(double)

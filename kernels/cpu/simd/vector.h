@@ -98,4 +98,23 @@ ATTUNE_INLINE void unroll(const Body& body) {
   (std::make_integer_sequence<int, kCount>{});
 }
 
+/// Exchanges rows and lanes. A stage does so for one bit of their numbers.
+template <typename T, int kStage = 1>
+ATTUNE_INLINE void transpose(Vector<T> (&rows)[kLanes<T>]) {
+  constexpr int kCount = kLanes<T>;
+  if constexpr (kStage < kCount) {
+    unroll<kCount / 2>([&](auto half) ATTUNE_INLINE_LAMBDA {
+      constexpr int kRow = half / kStage * 2 * kStage + half % kStage;
+      const Vector<T> a = rows[kRow], b = rows[kRow + kStage];
+      [&]<int... i>(std::integer_sequence<int, i...>) ATTUNE_INLINE_LAMBDA {
+        rows[kRow] = __builtin_shufflevector(a, b, (i & kStage ? kCount + i - kStage : i)...);
+        rows[kRow + kStage] =
+            __builtin_shufflevector(a, b, (i & kStage ? kCount + i : i + kStage)...);
+      }
+      (std::make_integer_sequence<int, kCount>{});
+    });
+    transpose<T, 2 * kStage>(rows);
+  }
+}
+
 }  // namespace attune::kernels::cpu::ATTUNE_ISA

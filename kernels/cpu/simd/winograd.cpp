@@ -28,7 +28,7 @@ class Prefetcher {
         source_(source),
         g_(g),
         epilogue_(epilogue),
-        tiles_(tiles.size()),
+        tiles_(is_worthwhile(g) ? tiles.size() : 0),
         at_(position(g, tiles.first)),
         next_(position(g, tiles.last)) {}
 
@@ -51,6 +51,14 @@ class Prefetcher {
   }
 
  private:
+  /// A few images are in the L2 cache anyway.
+  static bool is_worthwhile(const Geometry& g) {
+    constexpr std::int64_t kCacheBytes = 256 << 10;
+    const std::int64_t in = g.height * g.width * g.channels;
+    const std::int64_t out = g.out_height * g.out_width * g.out_channels;
+    return g.images * (in + out) * static_cast<std::int64_t>(sizeof(T)) > kCacheBytes;
+  }
+
   const T* out_;
   const T* source_;
   const Geometry& g_;
@@ -92,8 +100,8 @@ class ZeroRow {
 template <int kVectors, typename T>
 class Correlation {
  public:
-  Correlation(T* out, const T* source, const T* w, const Geometry& g, const FilterView& view,
-              const Conv2dEpilogue<T>& epilogue, std::int64_t workers)
+  Correlation(T* out, const T* source, const Filter<T>& w, const Geometry& g,
+              const FilterView& view, const Conv2dEpilogue<T>& epilogue, std::int64_t workers)
       : out_(out),
         source_(source),
         g_(g),
@@ -101,9 +109,11 @@ class Correlation {
         layout_{std::min(tiles_per_block(g), g.tiles()), g.channels,
                 ceil_div(g.out_channels, kWidth), kWidth},
         zeros_(g),
-        u_(kFrequencies * filter_size()),
+        u_(w, kFrequencies * u_frequency()),
         scratch_(workers * scratch_size()) {
-    transform_filters<kVectors>(u_.data(), w, view);
+    if (u_.is_ready()) return;
+    transform_filters<kVectors>(u_.data(), u_frequency(), w.elements, view);
+    u_.keep();
   }
 
   void compute(Range tiles, std::int64_t worker) const {
@@ -119,7 +129,9 @@ class Correlation {
  private:
   static constexpr std::int64_t kWidth = kVectors * kLanes<T>;
 
-  std::int64_t filter_size() const { return layout_.out_blocks * kWidth * layout_.channels; }
+  std::int64_t u_frequency() const {
+    return layout_.out_blocks * kWidth * layout_.channels + BlockLayout::kGap;
+  }
   std::int64_t products_at() const { return layout_.in_place() ? 0 : layout_.in_size(); }
   std::int64_t scratch_size() const { return products_at() + layout_.out_size(); }
 
@@ -135,8 +147,7 @@ class Correlation {
         multiply_frequency<kVectors>(
             products + f * layout_.out_frequency() + k * layout_.out_block(),
             patches + f * layout_.in_frequency(),
-            u_.data() + (f * layout_.out_blocks + k) * layout_.channels * kWidth, layout_,
-            tiles.size());
+            u_.data() + f * u_frequency() + k * layout_.channels * kWidth, layout_, tiles.size());
       }
     }
     for_each_tile(g_, tiles, [&](std::int64_t t, const TilePosition& at) {
@@ -150,7 +161,8 @@ class Correlation {
   Conv2dEpilogue<T> epilogue_;
   BlockLayout layout_;
   ZeroRow<T> zeros_;
-  Workspace<T> u_, scratch_;
+  PreparedFilter<T> u_;
+  Workspace<T> scratch_;
 };
 
 /// The gradient of the filter, summed up in slices of the batch, each split by output channels if
@@ -273,7 +285,8 @@ void correlate_by_outputs(T* out, const T* source, const T* w, const Geometry& g
   });
   const std::int64_t blocks = ceil_div(g.out_channels, kWidth);
   const std::int64_t workers = std::min(blocks, kMaxWorkers);
-  const std::int64_t u_frequency = g.channels * kWidth, u_size = kFrequencies * u_frequency;
+  const std::int64_t u_frequency = g.channels * kWidth + BlockLayout::kGap;
+  const std::int64_t u_size = kFrequencies * u_frequency;
   const Workspace<T> scratch(workers * (u_size + layout.out_size()));
   parallel_for_workers(blocks, workers, [&](std::int64_t block, std::int64_t worker) {
     T* u = scratch.data() + worker * (u_size + layout.out_size());
@@ -298,11 +311,11 @@ bool is_filter_large(const Geometry& g) {
 }
 
 template <typename T>
-void correlate(T* out, const T* source, const T* w, const Geometry& g, const FilterView& view,
-               const Conv2dEpilogue<T>& epilogue) {
+void correlate(T* out, const T* source, const Filter<T>& w, const Geometry& g,
+               const FilterView& view, const Conv2dEpilogue<T>& epilogue) {
   with_vectors<T>(g.out_channels, [&]<int kVectors>() {
     if (is_filter_large(g)) {
-      correlate_by_outputs<kVectors>(out, source, w, g, view, epilogue);
+      correlate_by_outputs<kVectors>(out, source, w.elements, g, view, epilogue);
       const OutputMoments<T> moments(epilogue.statistics, 1, g.out_channels);
       moments.take(0, out, g, {0, g.tiles()});
       moments.finish();
@@ -348,13 +361,13 @@ Geometry backward_geometry(const Conv2dShape& s) {
 }  // namespace
 
 template <typename T>
-void winograd_forward(T* y, const T* x, const T* w, const Conv2dShape& s,
+void winograd_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& s,
                       const Conv2dEpilogue<T>& epilogue) {
   correlate(y, x, w, forward_geometry(s), filter_view(s), epilogue);
 }
 
 template <typename T>
-void winograd_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& s,
+void winograd_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& s,
                              const Conv2dEpilogue<T>& epilogue) {
   correlate(dx, dy, w, backward_geometry(s), turned_filter_view(s), epilogue);
 }
@@ -384,7 +397,7 @@ void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const 
     FilterGradient<kVectors, T> gradient(x, dy, forward_geometry(s), dy_sums);
     const std::int64_t tasks = gradient.tasks();
     with_vectors<T>(s.c, [&]<int kInVectors>() {
-      const Correlation<kInVectors, T> correlation(dx, dy, w, backward_geometry(s),
+      const Correlation<kInVectors, T> correlation(dx, dy, {w}, backward_geometry(s),
                                                    turned_filter_view(s), epilogue, tasks);
       parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
         const Range tiles = gradient.tiles_of(task);
@@ -400,9 +413,9 @@ void winograd_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const 
 }
 
 #define ATTUNE_INSTANTIATE(T)                                                               \
-  template void winograd_forward(T*, const T*, const T*, const Conv2dShape&,                \
+  template void winograd_forward(T*, const T*, const Filter<T>&, const Conv2dShape&,        \
                                  const Conv2dEpilogue<T>&);                                 \
-  template void winograd_backward_input(T*, const T*, const T*, const Conv2dShape&,         \
+  template void winograd_backward_input(T*, const T*, const Filter<T>&, const Conv2dShape&, \
                                         const Conv2dEpilogue<T>&);                          \
   template void winograd_backward_weight(T*, const T*, const T*, const Conv2dShape&, bool,  \
                                          double*);                                          \

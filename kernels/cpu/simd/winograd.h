@@ -1,17 +1,18 @@
 #pragma once
 
 #include "attune/kernels/conv2d.h"
+#include "attune/kernels/cpu/prepared_filter.h"
 
 // 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3): a quarter of the multiplications, and
 // about ten times the rounding error, of the direct ones. Contracts: attune/kernels/conv2d.h.
 namespace attune::kernels::cpu::ATTUNE_ISA {
 
 template <typename T>
-void winograd_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+void winograd_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                       const Conv2dEpilogue<T>& epilogue);
 
 template <typename T>
-void winograd_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+void winograd_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& shape,
                              const Conv2dEpilogue<T>& epilogue);
 
 template <typename T>

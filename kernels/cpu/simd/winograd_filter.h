@@ -46,15 +46,43 @@ ATTUNE_INLINE void for_each_filter_element(const FilterView& view, std::int64_t 
   }
 }
 
+/// Outputs [k, k + width) of inputs [c, c + kBlock) of a filter as [tap][input][width], zeros where
+/// there are no more outputs. Their number is a multiple of the lanes.
+template <int kVectors, typename T>
+ATTUNE_INLINE void read_taps(T* taps, const T* w, const FilterView& view, std::int64_t k,
+                             std::int64_t c) {
+  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+  const std::int64_t live = std::min(kWidth, view.outputs - k);
+  if (live < kWidth) std::fill_n(taps, 9 * kBlock * kWidth, T(0));
+  if (view.input_stride != 1) {
+    for_each_filter_element(view, k, live, kWidth, c,
+                            [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
+    return;
+  }
+  // Single elements would be slow to write, and slower still to read again as vectors.
+  for (std::int64_t o = 0; o < live; o += kLanes<T>) {
+    for (std::int64_t t = 0; t < 9; ++t) {
+      for (std::int64_t i = 0; i < kBlock; i += kLanes<T>) {
+        const T* from = w + (k + o) * view.output_stride + view.tap(t) + c + i;
+        T* to = taps + (t * kBlock + i) * kWidth + o;
+        Vector<T> rows[kLanes<T>];
+        unroll<kLanes<T>>(
+            [&](auto j) ATTUNE_INLINE_LAMBDA { rows[j] = load(from + j * view.output_stride); });
+        transpose<T>(rows);
+        unroll<kLanes<T>>([&](auto j) ATTUNE_INLINE_LAMBDA { store(to + j * kWidth, rows[j]); });
+      }
+    }
+  }
+}
+
 /// u = G g G^T for outputs [k, k + width) and inputs [c, c + kBlock): `u` is where the first of
 /// these inputs is, `frequency` elements before its next frequency.
 template <int kVectors, typename T>
 void transform_filter_block(T* u, std::int64_t frequency, const T* w, const FilterView& view,
                             std::int64_t k, std::int64_t c) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  alignas(kVectorBytes) T taps[9 * kBlock * kWidth] = {};
-  for_each_filter_element(view, k, std::min(kWidth, view.outputs - k), kWidth, c,
-                          [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
+  alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
+  read_taps<kVectors>(taps, w, view, k, c);
   for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
     Vector<T> half[kPatch][3];
     unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
@@ -71,16 +99,17 @@ void transform_filter_block(T* u, std::int64_t frequency, const T* w, const Filt
   }
 }
 
-/// The same for all pairs of input and output: u [frequency][block of outputs][input][width].
+/// The same for all pairs of input and output: u [frequency][block of outputs][input][width],
+/// frequencies `frequency` elements apart.
 template <int kVectors, typename T>
-void transform_filters(T* u, const T* w, const FilterView& view) {
+void transform_filters(T* u, std::int64_t frequency, const T* w, const FilterView& view) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
   const std::int64_t blocks = ceil_div(view.outputs, kWidth);
   const std::int64_t channel_blocks = view.inputs / kBlock;
   parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
     const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    transform_filter_block<kVectors>(u + (k * view.inputs + c) * kWidth,
-                                     blocks * view.inputs * kWidth, w, view, k * kWidth, c);
+    transform_filter_block<kVectors>(u + (k * view.inputs + c) * kWidth, frequency, w, view,
+                                     k * kWidth, c);
   });
 }
 

@@ -1,0 +1,131 @@
+// A network used without gradients keeps what its layers make of their weights: until these change,
+// in whatever way, and whoever else uses them.
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "attune/core/memory_stats.h"
+#include "attune/core/ops/reduce.h"
+#include "attune/layers/models/resnet.h"
+#include "attune/optim/sgd.h"
+#include "tests/layers/layers_test_util.h"
+
+using namespace attune;
+
+namespace {
+
+struct Network {
+  std::shared_ptr<ResNet> net = make_resnet("resnet20");
+  Mode mode;
+  Tensor x;
+
+  explicit Network(Mode initial_mode) : mode(initial_mode) {
+    Generator generator{1, 0};
+    test::pretend_trained(*net, generator);
+    if (mode == Mode::deploy) {
+      net->deploy();
+    } else {
+      net->set_mode(mode);
+    }
+    x = random_normal({2, 32, 32, 3}, 0, 1, generator);
+  }
+
+  std::vector<float> infer() const {
+    const NoGradGuard no_grad;
+    return (*net)(x).to_vector<float>();
+  }
+  // The same, of nothing that was kept.
+  std::vector<float> infer_afresh() const {
+    release_idle_memory(Device::cpu);
+    return infer();
+  }
+  std::vector<float> with_gradients() const { return (*net)(x).to_vector<float>(); }
+};
+
+constexpr std::array kModes{Mode::eval, Mode::tune, Mode::deploy};
+
+std::int64_t live_workspace() { return memory_stats(Device::cpu)[MemoryPurpose::workspace].live; }
+
+}  // namespace
+
+TEST_CASE("inference from kept filters is forward with gradients, to the last bit", "[resnet]") {
+  for (const Mode mode : kModes) {
+    INFO(to_string(mode));
+    {
+      const Network network(mode);
+      const std::vector<float> expected = network.with_gradients();
+      CHECK(live_workspace() == 0);
+      CHECK(network.infer() == expected);
+      CHECK(live_workspace() > 0);
+      CHECK(network.infer() == expected);
+    }
+    CHECK(live_workspace() == 0);
+  }
+}
+
+TEST_CASE("inference notices whatever changes the weights", "[resnet]") {
+  struct Change {
+    const char* name;
+    std::function<void(Network&)> apply;
+  };
+  const std::vector<Change> changes{
+      {"an optimizer's step",
+       [](Network& network) {
+         Sgd optimizer(network.net->parameters(), {.lr = 0.1});
+         sum((*network.net)(network.x)).backward();
+         optimizer.step();
+       }},
+      {"load_state_dict()",
+       [](Network& network) {
+         NamedTensors state;
+         for (const auto& [name, tensor] : network.net->state_dict()) {
+           state.emplace_back(name, tensor.clone());
+           if (tensor.rank() == 4) state.back().second.mutable_data<float>()[0] += 1;
+         }
+         network.net->load_state_dict(state);
+       }},
+      {"deploy() or undeploy()",
+       [](Network& network) {
+         network.mode == Mode::deploy ? network.net->undeploy() : network.net->deploy();
+         // The function is the same; that of other weights is not.
+         const NoGradGuard no_grad;
+         for (Tensor& parameter : network.net->parameters()) {
+           if (parameter.rank() == 4) parameter.mutable_data<float>()[0] += 1;
+         }
+       }},
+  };
+  for (const Mode mode : kModes) {
+    for (const Change& change : changes) {
+      INFO(to_string(mode) << ", " << change.name);
+      Network network(mode);
+      const std::vector<float> before = network.infer();
+      change.apply(network);
+      const std::vector<float> after = network.infer();
+      CHECK(after != before);
+      CHECK(after == network.infer_afresh());
+      CHECK(after == network.with_gradients());
+    }
+  }
+}
+
+TEST_CASE("two threads infer with one network", "[resnet]") {
+  for (const Mode mode : kModes) {
+    INFO(to_string(mode));
+    const Network network(mode);
+    const std::vector<float> expected = network.with_gradients();
+    std::vector<int> wrong(2, 0);
+    std::vector<std::thread> threads;
+    for (int& count : wrong) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 3; ++i) count += network.infer() != expected;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == std::vector<int>(2, 0));
+  }
+}
