@@ -95,7 +95,7 @@ KernelCase forward_or_backward_input(const Conv2dShape& shape, ConvAlgorithm alg
     set_conv_algorithm(algorithm);
     const auto kernel =
         forward ? kernels::conv2d_forward<float> : kernels::conv2d_backward_input<float>;
-    kernel(Device::cpu, out.get(), in.get(), w.get(), shape, {});
+    kernel(Device::cpu, out.get(), in.get(), w.get(), shape, {}, {});
   };
   const auto verify = [=] {
     run();

@@ -38,7 +38,7 @@ ConvBNTensors block() {
 Tensor afresh(const std::function<Tensor()>& run) {
   const NoGradGuard no_grad;
   release_idle_memory(Device::cpu);
-  const Tensor result = run();
+  Tensor result = run();
   release_idle_memory(Device::cpu);
   return result;
 }
