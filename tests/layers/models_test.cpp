@@ -36,7 +36,7 @@ Tensor meta_images(std::int64_t count, std::int64_t side, std::int64_t channels 
 // One of each family, for images of 8x8 pixels; `trained`: with the vectors of a trained one.
 std::vector<std::shared_ptr<ImageClassifier>> small_networks(double dropout, Generator& generator,
                                                              bool trained = true) {
-  const std::vector<std::shared_ptr<ImageClassifier>> nets{
+  std::vector<std::shared_ptr<ImageClassifier>> nets{
       std::make_shared<Vgg>(
           VggOptions{
               .stages = {{4}, {6, 6}}, .grid = 1, .hidden = 32, .dropout = dropout, .classes = 3},
