@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <unordered_set>
+#include <utility>
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
@@ -15,6 +16,13 @@ namespace {
 std::atomic<std::uint64_t> next_node_id{0};
 thread_local bool recording = true;
 thread_local std::string current_label;
+
+// Turns recording on or off for a scope.
+struct RecordingScope {
+  explicit RecordingScope(bool on) : before(std::exchange(recording, on)) {}
+  ~RecordingScope() { recording = before; }
+  const bool before;
+};
 
 Tensor gradient_copy(const Tensor& grad) {
   Tensor copy = grad.clone();
@@ -67,7 +75,10 @@ void Node::offer_recipe(const Tensor& output, Recipe recipe) {
   output_version_ = output.storage().version();
 }
 
+// Recipes run as forward did. With recording off, operations would keep what they make of
+// parameters for the next inference. There is nothing to record: ingredients have no graph.
 Tensor Node::restore(Saved saved) const {
+  const RecordingScope as_in_forward(true);
   return saved.defined() ? attune::restore(value(saved), name_) : Tensor();
 }
 
