@@ -11,7 +11,8 @@ struct Recompute {
   /// In Train, the output of every ConvBN without a residual: from its convolution's output, which
   /// Train keeps in any case.
   bool activations = false;
-  /// In every mode, the first convolution of each residual block: from the block's input.
+  /// In every mode, the first convolution of each residual block of a ResNet: from the block's
+  /// input.
   bool blocks = false;
 
   bool operator==(const Recompute&) const = default;
