@@ -38,6 +38,7 @@ struct Options {
   std::vector<std::string> modes{"train", "eval", "tune", "deploy"};
   std::string what = "step";
   std::string algorithm = "automatic";
+  std::vector<std::string> recompute{"none"};
   int threads = 0;
   int steps = 12;
   int rounds = 3;
@@ -48,6 +49,7 @@ struct Options {
 /// A network in one mode, with what a step needs.
 struct Contestant {
   Mode mode = Mode::train;
+  Recompute recompute;
   std::shared_ptr<ImageClassifier> net;
   std::unique_ptr<Sgd> optimizer;
   std::vector<double> medians;  ///< milliseconds, of each round
@@ -69,9 +71,10 @@ long page_faults() {
   return usage.ru_minflt;
 }
 
-Contestant make_contestant(const Options& options, Mode mode) {
+Contestant make_contestant(const Options& options, Mode mode, const Recompute& recompute) {
   Contestant contestant;
   contestant.mode = mode;
+  contestant.recompute = recompute;
   ModelVariant variant;
   if (options.size == 32) variant.stem = Stem::cifar;
   contestant.net = make_model(options.net, variant);
@@ -80,6 +83,7 @@ Contestant make_contestant(const Options& options, Mode mode) {
   } else {
     contestant.net->set_mode(mode);
   }
+  contestant.net->set_recompute(recompute);
   contestant.optimizer =
       std::make_unique<Sgd>(contestant.net->parameters(), SgdOptions{.lr = 1e-3, .momentum = 0.9});
   return contestant;
@@ -138,6 +142,7 @@ void print(const Options& options, const Contestant& c) {
                                 {"algorithm", options.algorithm},
                                 {"threads", num_threads()},
                                 {"mode", to_string(c.mode)},
+                                {"recompute", to_string(c.recompute)},
                                 {"ms", std::round(ms * 1e3) / 1e3},
                                 {"images_per_s", std::round(images_per_second * 10) / 10},
                                 {"page_faults", c.page_faults}};
@@ -148,6 +153,7 @@ void print(const Options& options, const Contestant& c) {
     fmt::print("{}\n", line.dump());
   } else {
     fmt::print("{:7} {:9.3f} ms {:10.1f} images/s", to_string(c.mode), ms, images_per_second);
+    if (options.recompute.size() > 1) fmt::print("  recompute {:18}", to_string(c.recompute));
     if (is_step)
       fmt::print("  saved {:>13L} bytes  peak {:>13L} bytes", c.saved_bytes, c.peak_bytes);
     fmt::print("  {:g} page faults\n", c.page_faults);
@@ -161,7 +167,9 @@ void run(const Options& options) {
 
   std::vector<Contestant> contestants;
   for (const std::string& mode : options.modes) {
-    contestants.push_back(make_contestant(options, parse_mode(mode)));
+    for (const std::string& recompute : options.recompute) {
+      contestants.push_back(make_contestant(options, parse_mode(mode), parse_recompute(recompute)));
+    }
   }
   const Tensor x =
       random_normal({options.batch, options.size, options.size, 3}, 0, 1, default_generator());
@@ -196,7 +204,7 @@ void run(const Options& options) {
   for (const Contestant& c : contestants) print(options, c);
   if (!options.profile) return;
   for (const Contestant& c : contestants) {
-    fmt::print("\n{}:\n{}", to_string(c.mode),
+    fmt::print("\n{}, recompute {}:\n{}", to_string(c.mode), to_string(c.recompute),
                to_string(c.profile, options.rounds * options.steps));
   }
 }
@@ -218,6 +226,17 @@ int main_checked(int argc, char** argv) {
   add("--what", options.what, "step or inference")->check(CLI::IsMember({"step", "inference"}));
   add("--algorithm", options.algorithm, "Of the convolutions")
       ->check(CLI::IsMember({"automatic", "direct", "winograd"}));
+  add("--recompute", options.recompute,
+      "What backward computes again: none, activations, blocks or 'activations,blocks'; several, "
+      "apart, are measured side by side")
+      ->check([](const std::string& text) {
+        try {
+          parse_recompute(text);
+          return std::string();
+        } catch (const std::exception& error) {
+          return std::string(error.what());
+        }
+      });
   add("--threads", options.threads, "0: one a core")->check(CLI::NonNegativeNumber);
   add("--steps", options.steps, "Steps in a round")->check(CLI::PositiveNumber);
   add("--rounds", options.rounds, "Rounds, in each of which every mode has its turn")

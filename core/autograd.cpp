@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <unordered_set>
+#include <utility>
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
@@ -15,6 +16,13 @@ namespace {
 std::atomic<std::uint64_t> next_node_id{0};
 thread_local bool recording = true;
 thread_local std::string current_label;
+
+// Turns recording on or off for a scope.
+struct RecordingScope {
+  explicit RecordingScope(bool on) : before(std::exchange(recording, on)) {}
+  ~RecordingScope() { recording = before; }
+  const bool before;
+};
 
 Tensor gradient_copy(const Tensor& grad) {
   Tensor copy = grad.clone();
@@ -36,36 +44,24 @@ AutogradMeta::AutogradMeta(const Tensor& tensor)
 
 // ---- Saving ----
 
-SavedTensor::SavedTensor(const Tensor& tensor) {
-  if (!tensor.defined()) return;
-  storage_ = tensor.shared_storage();
-  shape_ = tensor.shape();
-  dtype_ = tensor.dtype();
-  version_ = storage_->version();
-}
-
-Tensor SavedTensor::restore(const std::string& node) const {
-  if (!storage_) return {};
-  if (storage_->version() != version_) {
-    throw Error(format_text(
-        "backward: a tensor {} that '{}' saved has been changed in place since the forward pass",
-        to_string(shape_), node));
+// A recipe stands for the output as its node left it. Who sees another version keeps that.
+SavedValue value_to_save(const Tensor& tensor) {
+  const auto& meta = tensor.autograd_meta();
+  if (meta && meta->producer && meta->producer->output_recipe_.defined() &&
+      meta->producer->output_version_ == tensor.storage().version()) {
+    return meta->producer->value(meta->producer->output_recipe_);
   }
-  return {storage_, shape_, dtype_};
+  return SavedTensor(tensor);
 }
 
 Node::Saved Node::save(const Tensor& tensor) {
-  Saved saved;
-  if (!tensor.defined()) return saved;
-  saved.index_ = static_cast<int>(saves_.size());
-  saves_.emplace_back(SavedTensor(tensor));
-  return saved;
+  return tensor.defined() ? save(value_to_save(tensor)) : Saved();
 }
 
-Node::Saved Node::save(Recipe recipe) {
+Node::Saved Node::save(SavedValue value) {
   Saved saved;
   saved.index_ = static_cast<int>(saves_.size());
-  saves_.emplace_back(std::move(recipe));
+  saves_.push_back(std::move(value));
   return saved;
 }
 
@@ -74,14 +70,16 @@ Node::Saved Node::save_relu_output(Tensor& output) {
   return save(output);
 }
 
+void Node::offer_recipe(const Tensor& output, Recipe recipe) {
+  output_recipe_ = save(std::move(recipe));
+  output_version_ = output.storage().version();
+}
+
+// Recipes run as forward did. With recording off, operations would keep what they make of
+// parameters for the next inference. There is nothing to record: ingredients have no graph.
 Tensor Node::restore(Saved saved) const {
-  if (!saved.defined()) return {};
-  const Save& save = saves_[static_cast<std::size_t>(saved.index_)];
-  if (const auto* tensor = std::get_if<SavedTensor>(&save)) return tensor->restore(name_);
-  const auto& recipe = std::get<Recipe>(save);
-  std::vector<Tensor> ingredients;
-  for (const SavedTensor& part : recipe.ingredients) ingredients.push_back(part.restore(name_));
-  return recipe.rebuild(ingredients);
+  const RecordingScope as_in_forward(true);
+  return saved.defined() ? attune::restore(value(saved), name_) : Tensor();
 }
 
 // ---- Recording ----
@@ -181,6 +179,7 @@ Tensor Node::through_relu(Tensor grad, Saved relu_output) const {
 }
 
 void Node::release() {
+  output_recipe_ = {};
   saves_.clear();
   inputs_.clear();
   released_ = true;

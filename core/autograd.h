@@ -2,12 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
-#include <variant>
 #include <vector>
 
+#include "attune/core/saved_tensor.h"
 #include "attune/core/tensor.h"
 
 // Reverse-mode differentiation on a tape.
@@ -50,30 +49,6 @@ struct AutogradMeta {
   bool grad_is_masked = false;
 };
 
-/// Elements kept for backward, and their version at that time.
-class SavedTensor {
- public:
-  SavedTensor() = default;
-  explicit SavedTensor(const Tensor& tensor);
-  /// The elements, outside any graph. Throws Error if they were changed since, naming `node`.
-  Tensor restore(const std::string& node) const;
-  bool defined() const { return storage_ != nullptr; }
-  const std::shared_ptr<Storage>& storage() const { return storage_; }
-  const Shape& shape() const { return shape_; }
-
- private:
-  std::shared_ptr<Storage> storage_;
-  Shape shape_;
-  DType dtype_ = DType::float32;
-  std::uint64_t version_ = 0;
-};
-
-/// Instead of a tensor: how to compute it again in backward, and from what.
-struct Recipe {
-  std::vector<SavedTensor> ingredients;
-  std::function<Tensor(const std::vector<Tensor>& ingredients)> rebuild;
-};
-
 /// Where a node writes an input's gradient, which has that input's shape.
 struct GradDestination {
   Tensor grad;
@@ -93,7 +68,6 @@ class Node {
     friend class Node;
     int index_ = -1;
   };
-  using Save = std::variant<SavedTensor, Recipe>;
 
   /// `name` is a string literal such as "conv2d".
   explicit Node(const char* name);
@@ -105,11 +79,15 @@ class Node {
   /// gradient of the output, is handed over: it may be overwritten if owns(grad).
   virtual void backward(Tensor grad) = 0;
 
-  /// The only way to keep something for backward. An undefined tensor is kept as such.
+  /// The only way to keep something for backward: the tensor, or the recipe that its producer
+  /// offers. An undefined tensor is kept as such.
   Saved save(const Tensor& tensor);
-  Saved save(Recipe recipe);
+  Saved save(SavedValue value);
   /// Keeps this node's output, which ends in a ReLU, and says so in its metadata.
   Saved save_relu_output(Tensor& output);
+  /// From now on, who would save this node's output saves `recipe`, which gives the same bits. The
+  /// recipe should need little but what the node saves anyway.
+  void offer_recipe(const Tensor& output, Recipe recipe);
   /// What was saved: checked to be unchanged, or rebuilt.
   Tensor restore(Saved saved) const;
 
@@ -120,7 +98,7 @@ class Node {
   /// Name of the layer that recorded this node, or empty.
   const std::string& label() const { return label_; }
   std::uint64_t id() const { return id_; }
-  const std::vector<Save>& saves() const { return saves_; }
+  const std::vector<SavedValue>& saves() const { return saves_; }
   const std::vector<std::shared_ptr<AutogradMeta>>& inputs() const { return inputs_; }
   const Shape& output_shape() const { return output_shape_; }
 
@@ -151,6 +129,10 @@ class Node {
   friend class BackwardPass;
   friend void connect(const std::shared_ptr<Node>& node, Tensor& output,
                       const std::vector<const Tensor*>& inputs);
+  friend SavedValue value_to_save(const Tensor& tensor);
+  const SavedValue& value(Saved saved) const {
+    return saves_[static_cast<std::size_t>(saved.index_)];
+  }
   void release();
 
   const char* name_;
@@ -158,10 +140,15 @@ class Node {
   std::uint64_t id_;
   Shape output_shape_;
   std::vector<std::shared_ptr<AutogradMeta>> inputs_;  // null: needs no gradient
-  std::vector<Save> saves_;
+  std::vector<SavedValue> saves_;
+  Saved output_recipe_;
+  std::uint64_t output_version_ = 0;  // of the output when the recipe was offered
   bool grad_is_masked_ = false;
   bool released_ = false;
 };
+
+/// What Node::save() keeps of a tensor; for an ingredient of a recipe.
+SavedValue value_to_save(const Tensor& tensor);
 
 /// Whether operations are being recorded on this thread.
 bool grad_enabled();

@@ -27,15 +27,6 @@ std::vector<const Node*> nodes_below(const Tensor& root) {
   return found;
 }
 
-std::vector<const Storage*> storages_of(const Node::Save& save) {
-  if (const auto* tensor = std::get_if<SavedTensor>(&save)) return {tensor->storage().get()};
-  std::vector<const Storage*> storages;
-  for (const SavedTensor& ingredient : std::get<Recipe>(save).ingredients) {
-    if (ingredient.defined()) storages.push_back(ingredient.storage().get());
-  }
-  return storages;
-}
-
 }  // namespace
 
 GraphReport graph_report(const Tensor& root, const std::vector<Tensor>& exclude) {
@@ -45,8 +36,8 @@ GraphReport graph_report(const Tensor& root, const std::vector<Tensor>& exclude)
   GraphReport report;
   for (const Node* node : nodes_below(root)) {
     GraphReport::Entry entry{node->label(), node->name(), node->output_shape()};
-    for (const Node::Save& save : node->saves()) {
-      for (const Storage* storage : storages_of(save)) {
+    for (const SavedValue& saved : node->saves()) {
+      for (const Storage* storage : storages_of(saved)) {
         if (storage->purpose() == MemoryPurpose::parameter) continue;
         if (counted.insert(storage).second) entry.saved_bytes += storage->bytes();
       }

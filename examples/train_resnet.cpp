@@ -172,6 +172,7 @@ int run(const TrainOptions& options) {
   } else {
     net->set_mode(options.mode);
   }
+  net->set_recompute(options.run.recompute);
   std::cout << fmt::format("{} ({} parameters) on {}: {} images to train on, {} to test on\n",
                            options.run.net, net->parameter_count(), task.name, task.train->size(),
                            task.test->size());

@@ -147,7 +147,8 @@ Tensor ConvBN::forward(const Tensor& x, const Tensor& residual, bool relu) {
   const ConvBNSettings settings{.convolution = convolution_options(),
                                 .eps = options_.eps,
                                 .momentum = options_.momentum,
-                                .relu = relu};
+                                .relu = relu,
+                                .recompute = recompute_};
   switch (mode_) {
     case Mode::train:
       if (num_batches_tracked_.device() != Device::meta) {
@@ -161,7 +162,7 @@ Tensor ConvBN::forward(const Tensor& x, const Tensor& residual, bool relu) {
     case Mode::deploy:
       break;
   }
-  return convolve(x, weight_, bias_, settings.convolution, residual, relu);
+  return convolve(x, weight_, bias_, settings.convolution, residual, relu, recompute_.convolution);
 }
 
 std::int64_t ConvBN::flops(const Shape& input, const Shape& output) const {

@@ -75,6 +75,11 @@ class ConvBN final : public Module {
   bool pinned() const { return pinned_; }
   bool deployed() const { return kept_.has_value(); }
 
+  /// What backward computes again instead of keeping it. set_recompute() decides on the activation;
+  /// a residual block does so on the convolution, by calling this for its first layer.
+  void recompute_convolution(bool again) { recompute_.convolution = again; }
+  const ConvBNRecompute& recompute() const { return recompute_; }
+
   const ConvBNOptions& options() const { return options_; }
   std::string type_name() const override { return "ConvBN"; }
   std::int64_t flops(const Shape& input, const Shape& output) const override;
@@ -110,6 +115,9 @@ class ConvBN final : public Module {
   void on_deploy() override;
   void check_undeploy() const override;
   void on_undeploy() override;
+  void on_set_recompute(const Recompute& recompute) override {
+    recompute_.activation = recompute.activations;
+  }
   template <typename T>
   void unfold(Kept& kept);
 
@@ -120,6 +128,7 @@ class ConvBN final : public Module {
   ConvBNOptions options_;
   Mode mode_ = Mode::train;
   bool pinned_ = false;
+  ConvBNRecompute recompute_;
   Tensor weight_, bias_, gamma_, beta_;
   Tensor running_mean_, running_var_, num_batches_tracked_;
   std::optional<Kept> kept_;

@@ -275,6 +275,10 @@ void Module::undeploy() {
   for_each_module([](const std::string&, Module& module) { module.on_undeploy(); });
 }
 
+void Module::set_recompute(const Recompute& recompute) {
+  for_each_module([&](const std::string&, Module& module) { module.on_set_recompute(recompute); });
+}
+
 void Module::train(bool training) {
   for_each_module([=](const std::string&, Module& module) { module.training_ = training; });
 }

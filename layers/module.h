@@ -10,6 +10,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/tensor.h"
 #include "attune/layers/mode.h"
+#include "attune/layers/recompute.h"
 
 namespace attune {
 
@@ -130,6 +131,10 @@ class Module {
   /// The inverse of deploy(); the layers are in Mode::eval afterwards.
   void undeploy();
 
+  /// What backward computes again instead of keeping it, here and below; nothing at first. Changes
+  /// no result. Holds from the next forward() on, through changes of mode, deploy() and undeploy().
+  void set_recompute(const Recompute& recompute);
+
   /// Whether dropout drops. The mode of batch normalisation is set_mode()'s business.
   void train(bool training = true);
   bool training() const { return training_; }
@@ -199,6 +204,7 @@ class Module {
   virtual void on_deploy() {}
   virtual void check_undeploy() const {}
   virtual void on_undeploy() {}
+  virtual void on_set_recompute(const Recompute&) {}
 
  private:
   friend class MetaScope;

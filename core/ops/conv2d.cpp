@@ -24,7 +24,8 @@ struct Conv2dBackward final : ConvolutionNode {
 }  // namespace
 
 Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                const ConvolutionOptions& options, const Tensor& residual, bool relu) {
+                const ConvolutionOptions& options, const Tensor& residual, bool relu,
+                bool recompute) {
   const char* op = options.transposed ? "conv_transpose2d" : "conv2d";
   const OpTimer timer(op);
   const Convolution conv(op, x, weight, bias, options);
@@ -36,6 +37,13 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
   if (auto node = record_as<Conv2dBackward>(y, {&x, &weight, &bias, &residual}, op, conv)) {
     if (node->needs(Conv2dBackward::weight_input)) node->x = node->save(x);
     if (node->needs(Conv2dBackward::x_input)) node->weight = node->save(weight);
+    if (recompute && node->x.defined() && !residual.defined()) {
+      node->offer_recipe(y,
+                         {.ingredients = {value_to_save(x), SavedTensor(weight), SavedTensor(bias)},
+                          .rebuild = [options, relu](const std::vector<Tensor>& parts) {
+                            return convolve(parts[0], parts[1], parts[2], options, {}, relu);
+                          }});
+    }
     if (relu) node->relu_output = node->save_relu_output(y);
   }
   return y;

@@ -21,8 +21,10 @@ Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bia
                         const Conv2dOptions& options = {},
                         const std::array<std::int64_t, 2>& output_padding = {0, 0});
 
-/// Either of them, by `options.transposed`.
+/// Either of them, by `options.transposed`. With `recompute`, who would keep y runs the convolution
+/// again in backward instead, if x is kept anyway and there is no residual.
 Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                const ConvolutionOptions& options, const Tensor& residual = {}, bool relu = false);
+                const ConvolutionOptions& options, const Tensor& residual = {}, bool relu = false,
+                bool recompute = false);
 
 }  // namespace attune

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <memory>
+#include <utility>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
@@ -38,6 +39,36 @@ void need_running_statistics(const char* op, const ConvBNTensors& t) {
   if (!t.running_mean.defined()) throw Error(format_text("{}: needs running statistics", op));
 }
 
+// ---- Recipes, for outputs that are not kept ----
+
+// The output of a block, and that of its convolution (undefined if nobody needs it).
+struct Outputs {
+  Tensor z, y;
+};
+
+// The tensors of a block as ingredients, and back.
+std::vector<SavedValue> ingredients_of(const ConvBNTensors& t) {
+  return {value_to_save(t.x),        SavedTensor(t.weight), SavedTensor(t.bias),
+          SavedTensor(t.gamma),      SavedTensor(t.beta),   SavedTensor(t.running_mean),
+          SavedTensor(t.running_var)};
+}
+
+ConvBNTensors block_of(const std::vector<Tensor>& parts) {
+  return {.x = parts[0],
+          .weight = parts[1],
+          .bias = parts[2],
+          .gamma = parts[3],
+          .beta = parts[4],
+          .running_mean = parts[5],
+          .running_var = parts[6]};
+}
+
+// Whether the outputs that `node` would keep are to come from its convolution, run again.
+bool runs_again(const ConvolutionNode& node, const ConvBNTensors& t,
+                const ConvBNSettings& settings) {
+  return settings.recompute.convolution && node.x.defined() && !t.residual.defined();
+}
+
 // ---- Train: the statistics are those of y, which gradients flow through ----
 
 struct ConvBNTrainBackward final : ConvolutionNode {
@@ -64,6 +95,31 @@ struct ConvBNTrainBackward final : ConvolutionNode {
                          destination_if_needed(bias_input));
   }
 };
+
+// y = conv(x, w) + b. Both z's recipe and the block's own backward need it; the first of them runs
+// the convolution, for both.
+Recipe convolution_again(const Convolution& conv, const ConvBNTensors& t) {
+  return {.ingredients = {value_to_save(t.x), SavedTensor(t.weight), SavedTensor(t.bias)},
+          .rebuild = [conv, y = std::make_shared<Tensor>()](const std::vector<Tensor>& parts) {
+            if (!y->defined()) {
+              *y = Tensor::empty(conv.output_shape(), parts[0].dtype(), parts[0].device());
+              conv.forward(*y, parts[0], parts[1], {.bias = parts[2]});
+            }
+            return *y;
+          }};
+}
+
+// z = relu(BN(y)), by the statistics that the batch had.
+Recipe normalisation_again(const SavedValue& y, const ChannelStatistics& statistics,
+                           const ConvBNTensors& t, bool relu) {
+  return {.ingredients = {y, SavedTensor(statistics.mean), SavedTensor(statistics.rstd),
+                          SavedTensor(t.gamma), SavedTensor(t.beta)},
+          .rebuild = [relu](const std::vector<Tensor>& parts) {
+            Tensor z = Tensor::empty(parts[0].shape(), parts[0].dtype(), parts[0].device());
+            normalize(z, parts[0], {parts[1], parts[2]}, parts[3], parts[4], {}, relu);
+            return z;
+          }};
+}
 
 // ---- Eval and Tune: the statistics are constants ----
 
@@ -158,16 +214,32 @@ struct ConvBNConstantBackward final : ConvolutionNode {
   }
 };
 
-// Records z, the output of Eval (with y, unless nobody needs it) or of Tune.
-void record_constant(const char* op, Tensor& z, const Tensor& y, const ConvBNTensors& t,
-                     const Convolution& conv, const ConvBNSettings& settings) {
+// Records z and, unless nobody needs it, y: what run(t), the computation of Eval or Tune, gave.
+template <typename Run>
+void record_constant(const char* op, Outputs& outputs, const ConvBNTensors& t,
+                     const Convolution& conv, const ConvBNSettings& settings, const Run& run) {
+  auto& [z, y] = outputs;
   const auto node = record_as<ConvBNConstantBackward>(z, inputs_of(t), op, conv);
   if (!node) return;
   const double eps = settings.eps;
   node->eps = eps;
   const bool gamma_needs_x = node->needs(gamma_input) && !y.defined();
   if (node->needs(weight_input) || gamma_needs_x) node->x = node->save(t.x);
-  if (y.defined()) node->y = node->save(y);
+  SavedValue kept_y = SavedTensor(y);
+  if (runs_again(*node, t, settings)) {
+    // Who consumed z needs it before this node needs y, and leaves that behind.
+    const auto left_y = std::make_shared<Tensor>();
+    const auto ingredients = ingredients_of(t);
+    node->offer_recipe(z, {ingredients, [run, left_y](const std::vector<Tensor>& parts) {
+                             Outputs again = run(block_of(parts));
+                             *left_y = std::move(again.y);
+                             return again.z;
+                           }});
+    kept_y = Recipe{ingredients, [run, left_y](const std::vector<Tensor>& parts) {
+                      return left_y->defined() ? *left_y : run(block_of(parts)).y;
+                    }};
+  }
+  if (y.defined()) node->y = node->save(std::move(kept_y));
   if (node->needs(x_input)) {
     node->folded_weight = node->save(
         Recipe{.ingredients = {SavedTensor(t.weight), SavedTensor(t.gamma),
@@ -260,10 +332,17 @@ Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
   if (auto node = record_as<ConvBNTrainBackward>(z, inputs_of(t), op, conv)) {
     if (node->needs(weight_input)) node->x = node->save(t.x);
     if (node->needs(x_input)) node->weight = node->save(t.weight);
-    if (keep_y) node->y = node->save(y);
     if (upstream) node->gamma = node->save(t.gamma);
     node->mean = node->save(statistics.mean);
     node->rstd = node->save(statistics.rstd);
+    if (keep_y) {
+      const bool again = runs_again(*node, t, settings);
+      const SavedValue kept_y = again ? SavedValue(convolution_again(conv, t)) : SavedTensor(y);
+      node->y = node->save(kept_y);
+      if (again || (settings.recompute.activation && !t.residual.defined())) {
+        node->offer_recipe(z, normalisation_again(kept_y, statistics, t, settings.relu));
+      }
+    }
     if (settings.relu) node->relu_output = node->save_relu_output(z);
   }
   return z;
@@ -274,15 +353,20 @@ Tensor conv_bn_eval(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const OpTimer timer(op);
   need_running_statistics(op, t);
   const Convolution conv = checked_convolution(op, t, settings);
-  Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
-  const Tensor y = needed(t.gamma) ? Tensor::empty(z.shape(), z.dtype(), z.device()) : Tensor();
-  conv.forward(z, t.x, t.weight,
-               {.bias = t.bias,
-                .norm = convolution_norm(t, y, settings.eps),
-                .residual = t.residual,
-                .relu = settings.relu});
-  record_constant(op, z, y, t, conv, settings);
-  return z;
+  const auto run = [conv, settings, want_y = needed(t.gamma)](const ConvBNTensors& block) {
+    Outputs outputs;
+    outputs.z = Tensor::empty(conv.output_shape(), block.x.dtype(), block.x.device());
+    if (want_y) outputs.y = Tensor::empty(outputs.z.shape(), block.x.dtype(), block.x.device());
+    conv.forward(outputs.z, block.x, block.weight,
+                 {.bias = block.bias,
+                  .norm = convolution_norm(block, outputs.y, settings.eps),
+                  .residual = block.residual,
+                  .relu = settings.relu});
+    return outputs;
+  };
+  Outputs outputs = run(t);
+  record_constant(op, outputs, t, conv, settings, run);
+  return outputs.z;
 }
 
 Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
@@ -290,16 +374,18 @@ Tensor conv_bn_tune(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const OpTimer timer(op);
   need_running_statistics(op, t);
   const Convolution conv = checked_convolution(op, t, settings);
-  Tensor z = Tensor::empty(conv.output_shape(), t.x.dtype(), t.x.device());
-  {
-    const bool keep = !grad_enabled() && t.weight.device() != Device::meta;
+  const auto run = [conv, settings](const ConvBNTensors& block) {
+    Tensor z = Tensor::empty(conv.output_shape(), block.x.dtype(), block.x.device());
+    const bool keep = !grad_enabled() && block.weight.device() != Device::meta;
     const FoldedConv folded =
-        (keep ? kept_fold : fold_conv_bn)(t, conv.filter_channels(), settings.eps);
-    conv.forward(z, t.x, folded.weight,
-                 {.bias = folded.bias, .residual = t.residual, .relu = settings.relu});
-  }
-  record_constant(op, z, {}, t, conv, settings);
-  return z;
+        (keep ? kept_fold : fold_conv_bn)(block, conv.filter_channels(), settings.eps);
+    conv.forward(z, block.x, folded.weight,
+                 {.bias = folded.bias, .residual = block.residual, .relu = settings.relu});
+    return Outputs{.z = z, .y = {}};
+  };
+  Outputs outputs = run(t);
+  record_constant(op, outputs, t, conv, settings, run);
+  return outputs.z;
 }
 
 }  // namespace attune

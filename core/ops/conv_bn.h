@@ -24,7 +24,8 @@ namespace attune {
 //
 // Of what the table says, only what some gradient needs is kept: x if w (in Tune: or gamma) needs
 // one; y in Eval if gamma does, in Train if anything but beta or the residual does. The output is
-// kept where it ends in a ReLU; it is the next convolution's input anyway.
+// kept where it ends in a ReLU; it is the next convolution's input anyway. ConvBNRecompute keeps
+// less, for more work.
 
 /// The tensors of one block. `bias`, `gamma`, `beta` and `residual` may be undefined.
 struct ConvBNTensors {
@@ -38,12 +39,23 @@ struct ConvBNTensors {
   Tensor residual = {};      ///< the output's shape
 };
 
+/// What backward computes again, to the same bits, instead of having it kept. An output with a
+/// residual is kept in any case: what it would be computed from is the output of an earlier block.
+struct ConvBNRecompute {
+  /// In Train, the output, from y: one pass over it.
+  bool activation = false;
+  /// In every mode, the output and y, from x: the convolution runs twice. Where x is not kept
+  /// anyway, that would save nothing, and is not done.
+  bool convolution = false;
+};
+
 /// What all modes share.
 struct ConvBNSettings {
   ConvolutionOptions convolution = {};
   double eps = 1e-5;
   double momentum = 0.1;  ///< weight of the new value in running statistics; Train alone reads it
   bool relu = false;
+  ConvBNRecompute recompute = {};
 };
 
 /// Train: batch statistics, which gradients flow through; updates the running ones.

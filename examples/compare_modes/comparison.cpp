@@ -26,6 +26,7 @@ constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 std::shared_ptr<ImageClassifier> build_network(const Task& task, const RunOptions& options) {
   auto net = make_model(options.net, {.classes = task.classes(), .stem = task.stem});
   if (options.use_double) net->to(DType::float64);
+  net->set_recompute(options.recompute);
   return net;
 }
 

@@ -64,13 +64,13 @@ std::string settings_text(const Comparison& comparison, const CompareOptions& op
   return fmt::format(
       "{} on {}: {} epochs from scratch in Train mode (highest learning rate {:g}), {} of its test "
       "images right. On {}: up to {} epochs in each mode, learning rate {:g} falling along a "
-      "cosine. Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, seed {}, "
-      "{} "
-      "threads; attune {}.",
+      "cosine. Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, "
+      "recomputing {}, seed {}, {} threads; attune {}.",
       run.net, comparison.source, options.pretrain_epochs, options.pretrain_lr,
       percent(comparison.pretrained.source_accuracy), comparison.target, options.epochs, options.lr,
       run.batch_size, options.momentum, options.weight_decay,
-      run.use_double ? "double precision" : "single precision", run.seed, num_threads(), version);
+      run.use_double ? "double precision" : "single precision", to_string(run.recompute), run.seed,
+      num_threads(), version);
 }
 
 std::string to_text(const Comparison& comparison) {

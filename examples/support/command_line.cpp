@@ -1,6 +1,7 @@
 #include "support/command_line.h"
 
 #include <attune/core/device.h>
+#include <attune/core/error.h>
 #include <attune/layers/models/make_model.h>
 #include <attune/version.h>
 #include <fmt/format.h>
@@ -113,6 +114,22 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str()
       ->group("Training");
+  app.add_option_function<std::string>(
+         "--recompute",
+         [&options](const std::string& text) {
+           try {
+             options.recompute = parse_recompute(text);
+           } catch (const Error& error) {
+             throw CLI::ValidationError("--recompute", error.what());
+           }
+         },
+         "Less memory, more time, the same results: what backward computes again instead of "
+         "keeping "
+         "it. activations: in Train, the blocks' normalised outputs; blocks: each residual block's "
+         "first convolution; activations,blocks: both; none")
+      ->type_name("WHAT")
+      ->default_str(to_string(options.recompute))
+      ->group("Training");
   app.add_option("--out", options.out, "Directory for metrics.csv, summary.json and more")
       ->type_name("DIR")
       ->group("Output");
@@ -178,6 +195,7 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"dtype", options.use_double ? "float64" : "float32"},
           {"seed", options.seed},
           {"threads", num_threads()},
+          {"recompute", to_string(options.recompute)},
           {"workers", options.workers}};
 }
 

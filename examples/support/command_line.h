@@ -1,6 +1,7 @@
 #pragma once
 
 #include <attune/layers/mode.h>
+#include <attune/layers/recompute.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -35,6 +36,7 @@ struct RunOptions {
   bool use_double = false;
   std::uint64_t seed = 1;
   int threads = 0;  ///< 0: the library's default
+  Recompute recompute = {};
   std::filesystem::path out = {};
   std::filesystem::path json = {};
   bool profile = false;

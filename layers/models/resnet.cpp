@@ -37,10 +37,18 @@ ConvBNOptions conv3x3(std::int64_t in, std::int64_t out, std::int64_t stride = 1
           .groups = groups};
 }
 
-/// relu(branch(x) + shortcut(x)); x [N, H, W, in] -> [N, H / stride, W / stride, out].
+/// relu(branch(x) + shortcut(x)); x [N, H, W, in] -> [N, H / stride, W / stride, out]. The branch
+/// begins with conv1.
 class Block : public Module {
  protected:
-  explicit Block(const BlockOptions& options) : options_(options) {}
+  Block(const BlockOptions& options, const ConvBNOptions& first, Generator& generator)
+      : options_(options) {
+    conv1_ = register_conv_bn("conv1", "bn1", std::make_shared<ConvBN>(first, generator));
+  }
+
+  void on_set_recompute(const Recompute& recompute) override {
+    conv1_->recompute_convolution(recompute.blocks);
+  }
 
   // Registered last, so that the order of names is torchvision's.
   void add_shortcut(Generator& generator) {
@@ -62,6 +70,8 @@ class Block : public Module {
     return pad(pixels, {{0, 0}, {0, 0}, {0, 0}, {added / 2, added - added / 2}});
   }
 
+  std::shared_ptr<ConvBN> conv1_;
+
  private:
   BlockOptions options_;
   bool changes_shape_ = false;
@@ -70,10 +80,8 @@ class Block : public Module {
 
 class BasicBlock final : public Block {
  public:
-  BasicBlock(const BlockOptions& o, Generator& generator) : Block(o) {
-    conv1_ = register_conv_bn(
-        "conv1", "bn1",
-        std::make_shared<ConvBN>(conv3x3(o.in_channels, o.width, o.stride), generator));
+  BasicBlock(const BlockOptions& o, Generator& generator)
+      : Block(o, conv3x3(o.in_channels, o.width, o.stride), generator) {
     conv2_ = register_conv_bn(
         "conv2", "bn2", std::make_shared<ConvBN>(conv3x3(o.width, o.out_channels), generator));
     add_shortcut(generator);
@@ -87,14 +95,13 @@ class BasicBlock final : public Block {
   }
 
  private:
-  std::shared_ptr<ConvBN> conv1_, conv2_;
+  std::shared_ptr<ConvBN> conv2_;
 };
 
 class Bottleneck final : public Block {
  public:
-  Bottleneck(const BlockOptions& o, Generator& generator) : Block(o) {
-    conv1_ = register_conv_bn("conv1", "bn1",
-                              std::make_shared<ConvBN>(conv1x1(o.in_channels, o.width), generator));
+  Bottleneck(const BlockOptions& o, Generator& generator)
+      : Block(o, conv1x1(o.in_channels, o.width), generator) {
     conv2_ = register_conv_bn(
         "conv2", "bn2",
         std::make_shared<ConvBN>(conv3x3(o.width, o.width, o.stride, o.groups), generator));
@@ -112,7 +119,7 @@ class Bottleneck final : public Block {
   }
 
  private:
-  std::shared_ptr<ConvBN> conv1_, conv2_, conv3_;
+  std::shared_ptr<ConvBN> conv2_, conv3_;
 };
 
 void check(const ResNetOptions& o) {

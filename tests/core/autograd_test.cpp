@@ -401,7 +401,8 @@ TEST_CASE("a recipe is rebuilt in backward, from unchanged ingredients", "[autog
   auto node = record<SquareByRecipe>(y, x);
   node->x = node->save(Recipe{{SavedTensor(half)}, [&](const std::vector<Tensor>& parts) {
                                 ++rebuilt;
-                                CHECK(!grad_enabled());
+                                CHECK(grad_enabled());  // as in the forward pass
+                                CHECK(!parts[0].requires_grad());
                                 return parts[0] * 2;
                               }});
   SECTION("unchanged") {

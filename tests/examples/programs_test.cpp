@@ -240,6 +240,29 @@ TEST_CASE("a run repeated gives the same numbers, with any number of threads") {
   const nlohmann::json first = losses(" --threads 1 --workers 0");
   CHECK(losses(" --threads 3 --workers 2") == first);
   CHECK(losses(" --seed 2") != first);
+  CHECK(losses(" --recompute activations,blocks") == first);
+}
+
+TEST_CASE("compare_modes tells what is recomputed, and keeps less") {
+  const TemporaryDirectory directory;
+  const std::string path = (directory / "r.json").string();
+  const auto compare = [&](const std::string& more) {
+    const Outcome outcome = run(directory, kCompare + kTiny +
+                                               " --pretrain-epochs 0 --lr 1e-9 --steps 1 --modes "
+                                               "train,tune --json " +
+                                               path + more);
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return nlohmann::json::parse(content(path));
+  };
+  const nlohmann::json kept = compare(""), again = compare(" --recompute activations,blocks");
+  CHECK(kept["settings"]["recompute"] == "none");
+  CHECK(again["settings"]["recompute"] == "activations,blocks");
+  for (const char* mode : {"train", "tune"}) {
+    INFO(mode);
+    CHECK(again["modes"][mode]["loss"] == kept["modes"][mode]["loss"]);
+    CHECK(again["modes"][mode]["saved_bytes"] < kept["modes"][mode]["saved_bytes"]);
+  }
 }
 
 TEST_CASE("training that diverges is an error, and leaves what was measured") {
@@ -261,6 +284,7 @@ TEST_CASE("bad input to the programs is one clear line") {
     check_error(run(directory, program + " --net resnet21"), 2, "resnet20");
     check_error(run(directory, program + " --lr -1"), 2, "--lr: -1 is not a positive number");
     check_error(run(directory, program + " --epochs some"), 2, "--epochs: some is not a positive");
+    check_error(run(directory, program + " --recompute all"), 2, "recompute: 'all' is not one of");
     check_error(run(directory, program + " --limit -5"), 2, "--limit: -5 is neither zero nor");
     check_error(run(directory, program + " --data " + empty + "/none"), 1, "no such directory");
     check_error(run(directory, program + " --data " + empty), 1, "cifar-10");
