@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attune/core/device.h"
@@ -166,6 +167,9 @@ class Tensor {
   DType dtype_ = DType::float32;
   std::shared_ptr<AutogradMeta> meta_;  // null: takes no part in differentiation
 };
+
+/// Tensors with their names, in an order that means something.
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// "float32 [2, 3] on cpu", for messages.
 std::string describe(const Tensor& tensor);

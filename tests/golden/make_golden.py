@@ -3,10 +3,11 @@
 
 usage: make_golden.py [--only NAME] [--out DIR]
 
-Needs torch and torchvision (made with 2.15 and 0.29 on a CPU; any 2.x gives the same up to about
-1e-14). Everything is computed in float64 on one thread from fixed seeds. Inputs are multiples of
-1/64, which are exact in float32 too; results are written with 15 significant digits. Tensors are
-stored in attune's layout (README.md), so nothing but this script knows PyTorch's.
+Needs torch, torchvision and safetensors (made with 2.15, 0.29 and 0.8 on a CPU; any 2.x gives the
+same up to about 1e-14). Everything is computed in float64 on one thread from fixed seeds. Inputs
+are multiples of 1/64, which are exact in float32 too; results are written with 15 significant
+digits. Tensors in JSON are stored in attune's layout (README.md), so nothing but this script knows
+PyTorch's; those in .safetensors files are PyTorch's own.
 """
 import argparse
 import json
@@ -14,6 +15,7 @@ import pathlib
 
 import torch
 
+import golden_files
 import golden_models
 import golden_networks
 import golden_ops
@@ -39,24 +41,34 @@ FILES = {
     "densenet_cifar": golden_models.densenet_cifar,
     "state_dicts": golden_models.state_dicts,
 }
+# These write <name>.safetensors to a folder, and return what belongs in <name>.json, if anything.
+WEIGHTS = {
+    "torchvision_resnet18": golden_files.torchvision,
+    "data_parallel_resnet20": golden_files.data_parallel,
+    "dtypes": golden_files.dtypes,
+}
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=FILES, help="write this file alone")
+    parser.add_argument("--only", choices=FILES | WEIGHTS, help="write this file alone")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
     arguments = parser.parse_args()
 
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    for number, (name, make) in enumerate(FILES.items()):
+    seeds = [*range(1000, 1000 + len(FILES)), *range(2000, 2000 + len(WEIGHTS))]
+    for seed, (name, make) in zip(seeds, (FILES | WEIGHTS).items()):
         if arguments.only not in (None, name):
             continue
-        torch.manual_seed(1000 + number)
-        text = json.dumps(make(), separators=(",", ":"), allow_nan=False)
+        torch.manual_seed(seed)
+        values = make(arguments.out) if name in WEIGHTS else make()
+        if values is None:
+            continue
+        text = json.dumps(values, separators=(",", ":"), allow_nan=False)
         (arguments.out / f"{name}.json").write_text(text + "\n")
         print(f"{name}.json: {len(text)} bytes")
 
