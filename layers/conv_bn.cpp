@@ -106,7 +106,7 @@ void ConvBN::register_tensors() {
     buffer("conv.folded_bn.bias", kept_->bias);
     buffer("conv.folded_bn.mean", kept_->mean);
     buffer("conv.folded_bn.var", kept_->var);
-    buffer("conv.folded_bn.weight", kept_->weight);
+    register_optional_buffer("conv.folded_bn.weight", kept_->weight, weight_);
     buffer("conv.folded_bn.num_batches_tracked", num_batches_tracked_);
     return;
   }

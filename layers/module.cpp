@@ -30,6 +30,14 @@ bool is_optional(const std::string& name) {
 }  // namespace
 
 std::string to_string(const LoadReport& report) {
+  const auto differences = [](const std::vector<LoadReport::Mismatch>& mismatches) {
+    std::vector<std::string> texts;
+    for (const LoadReport::Mismatch& mismatch : mismatches) {
+      texts.push_back(format_text("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
+                                  to_string(mismatch.wanted)));
+    }
+    return join_text(texts, ", ");
+  };
   std::vector<std::string> parts;
   if (!report.missing.empty()) {
     parts.push_back(format_text("missing: {}", join_text(report.missing, ", ")));
@@ -37,13 +45,11 @@ std::string to_string(const LoadReport& report) {
   if (!report.unexpected.empty()) {
     parts.push_back(format_text("unexpected: {}", join_text(report.unexpected, ", ")));
   }
-  std::vector<std::string> mismatches;
-  for (const LoadReport::Mismatch& mismatch : report.mismatched) {
-    mismatches.push_back(format_text("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
-                                     to_string(mismatch.wanted)));
+  if (!report.mismatched.empty()) {
+    parts.push_back(format_text("of another shape: {}", differences(report.mismatched)));
   }
-  if (!mismatches.empty()) {
-    parts.push_back(format_text("of another shape: {}", join_text(mismatches, ", ")));
+  if (!report.replaced.empty()) {
+    parts.push_back(format_text("new head: {}", differences(report.replaced)));
   }
   return parts.empty() ? "complete" : join_text(parts, "; ");
 }
@@ -111,6 +117,17 @@ void Module::register_buffer(const std::string& name, Tensor& tensor) {
   add_slot(name, tensor, false);
 }
 
+void Module::register_optional_buffer(const std::string& name, Tensor& tensor,
+                                      const Tensor& model) {
+  if (tensor.defined()) {
+    add_slot(name, tensor, false);
+  } else {
+    check_name(name);
+    slots_.push_back({name, &tensor, false});
+  }
+  slots_.back().model = &model;
+}
+
 void Module::add_child(Child child) {
   if (!child.module) throw Error(format_text("register: module '{}' is null", child.name));
   if (child.module->parent_) {
@@ -168,6 +185,12 @@ void Module::for_each_module(
 }
 
 std::vector<Module::Slot> Module::all_slots() const {
+  std::vector<Slot> slots = all_slots_even_undefined();
+  std::erase_if(slots, [](const Slot& slot) { return !slot.tensor->defined(); });
+  return slots;
+}
+
+std::vector<Module::Slot> Module::all_slots_even_undefined() const {
   std::vector<Slot> slots;
   // PyTorch's order: parameters before buffers.
   for (const bool parameters : {true, false}) {
@@ -175,8 +198,9 @@ std::vector<Module::Slot> Module::all_slots() const {
                  [=](const Slot& slot) { return slot.is_parameter == parameters; });
   }
   for (const Child& child : children_) {
-    for (Slot& slot : child.module->all_slots()) {
-      slots.push_back({child.rename(slot.name), slot.tensor, slot.is_parameter && !child.folded});
+    for (Slot& slot : child.module->all_slots_even_undefined()) {
+      slots.push_back(
+          {child.rename(slot.name), slot.tensor, slot.is_parameter && !child.folded, slot.model});
     }
   }
   return slots;
@@ -229,16 +253,27 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
   }
   LoadReport report;
   std::vector<std::pair<Slot, Tensor>> fitting;
+  std::vector<std::pair<Slot, Tensor>> appearing;  // optional buffers that were undefined
+  std::vector<Slot> absent;                        // optional buffers that the dictionary lacks
   std::unordered_set<std::string> known;
-  for (const Slot& slot : all_slots()) {
+  for (const Slot& slot : all_slots_even_undefined()) {
     known.insert(slot.name);
+    const Tensor& wanted = slot.model != nullptr ? *slot.model : *slot.tensor;
     const auto found = given.find(slot.name);
     if (found == given.end()) {
-      if (!is_optional(slot.name)) report.missing.push_back(slot.name);
-    } else if (found->second.shape() != slot.tensor->shape()) {
-      report.mismatched.push_back({slot.name, slot.tensor->shape(), found->second.shape()});
-    } else if (found->second.device() == Device::meta && slot.tensor->device() != Device::meta) {
+      if (slot.model != nullptr) {
+        absent.push_back(slot);
+      } else if (!is_optional(slot.name)) {
+        report.missing.push_back(slot.name);
+      }
+    } else if (found->second.shape() != wanted.shape()) {
+      report.mismatched.push_back({slot.name, wanted.shape(), found->second.shape()});
+    } else if (found->second.device() == Device::meta && wanted.device() != Device::meta) {
       throw Error(format_text("load_state_dict: '{}' is on meta and has no elements", slot.name));
+    } else if (!slot.tensor->defined()) {
+      appearing.emplace_back(slot, Tensor::empty(wanted.shape(), wanted.dtype(), wanted.device(),
+                                                 MemoryPurpose::parameter));
+      appearing.back().second.copy_(found->second);
     } else {
       fitting.emplace_back(slot, found->second);
     }
@@ -250,7 +285,15 @@ LoadReport Module::load_state_dict(const NamedTensors& state, bool strict) {
     throw Error(format_text("load_state_dict: {}", to_string(report)));
   }
   const NoGradGuard no_grad;
-  for (auto& [slot, tensor] : fitting) slot.tensor->copy_(tensor);
+  std::unordered_set<const Tensor*> loaded;
+  for (auto& [slot, tensor] : fitting) {
+    loaded.insert(slot.tensor);
+    slot.tensor->copy_(tensor);
+  }
+  for (auto& [slot, tensor] : appearing) *slot.tensor = tensor;
+  for (const Slot& slot : absent) {
+    if (loaded.contains(slot.model)) *slot.tensor = {};
+  }
   return report;
 }
 

@@ -14,10 +14,6 @@
 
 namespace attune {
 
-/// Tensors with their dotted names, in the order of registration. The tensors share their elements
-/// with the module they came from.
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-
 /// What load_state_dict() could not place.
 struct LoadReport {
   struct Mismatch {
@@ -28,7 +24,11 @@ struct LoadReport {
   std::vector<std::string> missing;     ///< in the module, not in the dictionary
   std::vector<std::string> unexpected;  ///< in the dictionary, not in the module
   std::vector<Mismatch> mismatched;
+  /// Left alone because it was asked to (LoadOptions::replace_head): a classifier for other
+  /// classes.
+  std::vector<Mismatch> replaced;
 
+  /// Whether all that was to be placed has been.
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
 };
 
@@ -101,6 +101,8 @@ class Module {
   void for_each_module(const std::function<void(const std::string& name, Module&)>& visit);
   void for_each_module(
       const std::function<void(const std::string& name, const Module&)>& visit) const;
+  /// With their dotted names, in the order of registration. The tensors share their elements with
+  /// the module's.
   NamedTensors named_parameters() const;
   NamedTensors named_buffers() const;
   std::vector<Tensor> parameters() const;
@@ -156,6 +158,10 @@ class Module {
   /// the tensor is undefined, or if the name is taken, or part of another (as "a" is of "a.b").
   void register_parameter(const std::string& name, Tensor& tensor, bool requires_grad = true);
   void register_buffer(const std::string& name, Tensor& tensor);
+  /// A buffer that may be undefined, and then is no part of the state. If it exists it is like
+  /// `model`, another registered tensor. load_state_dict() takes both together: with `model`, the
+  /// buffer becomes what the dictionary has under its name, or undefined.
+  void register_optional_buffer(const std::string& name, Tensor& tensor, const Tensor& model);
   /// Forgets this module's own parameters and buffers, so that others can be registered.
   void clear_registrations() { slots_.clear(); }
 
@@ -213,6 +219,7 @@ class Module {
     std::string name;
     Tensor* tensor;
     bool is_parameter;
+    const Tensor* model = nullptr;  // of an optional buffer
   };
   struct Child {
     std::string name;
@@ -226,7 +233,9 @@ class Module {
   void add_child(Child child);
   void add_slot(const std::string& name, Tensor& tensor, bool is_parameter);
   void check_name(const std::string& name) const;
+  /// This module's and those below; without optional buffers that are undefined.
   std::vector<Slot> all_slots() const;
+  std::vector<Slot> all_slots_even_undefined() const;
   NamedTensors named(bool parameters) const;
   void replace_tensors(const std::function<Tensor(const Tensor&)>& convert);
   void set_parameters_require_grad(bool requires_grad);
