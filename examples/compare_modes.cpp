@@ -23,6 +23,8 @@ constexpr const char* kExamples = R"(Examples:
   compare_modes --double --steps 20 --limit 1024   how equal Tune and Eval are in double precision
   compare_modes --data ~/cifar --pretrain-epochs 15 --epochs 3
                                                    CIFAR-100, then CIFAR-10, in their binary form
+  compare_modes --init resnet20.safetensors --data ~/cifar --replace-head
+                                                   a network from elsewhere
   compare_modes --lr 0.003                         a rate that Deploy does not survive)";
 
 void add_options(CLI::App& app, CompareOptions& options) {
@@ -55,14 +57,17 @@ int compare(const CompareOptions& options) {
   if (!options.run.json.empty()) check_writable(options.run.json);
 
   apply_settings(options.run);
-  const Transfer transfer = open_transfer(options.run);
-  const Pretrained pretrained = pretrain(transfer, options);
+  const bool from_file = !options.run.init.empty();
+  const Transfer transfer = from_file ? Transfer{.source = {}, .target = open_target(options.run)}
+                                      : open_transfer(options.run);
+  const Pretrained pretrained =
+      from_file ? read_pretrained(transfer.target, options) : pretrain(transfer, options);
   if (interrupted()) {
     std::cerr << "interrupted while pretraining: nothing was measured" << std::endl;
     return kExitInterrupted;
   }
   const Comparison comparison =
-      fine_tune(pretrained, transfer, options,
+      fine_tune(pretrained, transfer.target, options,
                 [&](std::int64_t step, const ModeResult& result, const StepResult& last) {
                   if (!metrics) return;
                   metrics->row({std::to_string(step), to_string(result.mode),

@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "support/interrupt.h"
+#include "support/network.h"
 #include "support/progress.h"
 #include "support/text_table.h"
 
@@ -22,13 +23,6 @@ namespace attune::examples {
 namespace {
 
 constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
-
-std::shared_ptr<ImageClassifier> build_network(const Task& task, const RunOptions& options) {
-  auto net = make_model(options.net, {.classes = task.classes(), .stem = task.stem});
-  if (options.use_double) net->to(DType::float64);
-  net->set_recompute(options.recompute);
-  return net;
-}
 
 std::vector<double> squared_scales(const Module& net) {
   std::vector<double> squares;
@@ -51,8 +45,9 @@ SgdOptions sgd_options(double lr, const CompareOptions& options) {
 
 /// A copy of the pretrained network in a mode of its own.
 std::shared_ptr<ImageClassifier> build_copy(Mode mode, const Pretrained& pretrained,
-                                            const Task& target, const RunOptions& options) {
-  auto net = build_network(target, options);
+                                            const Task& target, RunOptions options) {
+  options.init.clear();  // the pretrained state has it
+  auto net = build_network(target, options).net;
   net->load_state_dict(pretrained.state);
   if (mode == Mode::deploy) {
     net->deploy();
@@ -101,7 +96,7 @@ const ModeResult* Comparison::find(Mode mode) const {
 
 Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
   const Task& source = transfer.source;
-  const auto net = build_network(source, options.run);
+  const auto net = build_network(source, options.run).net;
   const DataLoader batches = training_batches(source, options.run);
   Sgd optimizer(net->parameters(), sgd_options(options.pretrain_lr, options));
   const std::int64_t steps = options.pretrain_epochs * batches.batches();
@@ -126,7 +121,7 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
   }
   progress.finish();
 
-  Pretrained pretrained;
+  Pretrained pretrained{.source = source.name};
   net->set_mode(Mode::eval);
   Progress testing("test", source.test->size(), "images", options.run.progress);
   pretrained.source_accuracy = accuracy(*net, test_batches(source, options.run), testing);
@@ -139,9 +134,16 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
   return pretrained;
 }
 
-Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
+Pretrained read_pretrained(const Task& target, const CompareOptions& options) {
+  const Network network = build_network(target, options.run);
+  return {.source = options.run.init.filename().string(),
+          .state = network.net->state_dict(),
+          .source_accuracy = kNotMeasured,
+          .squared_scales = squared_scales(*network.net)};
+}
+
+Comparison fine_tune(const Pretrained& pretrained, const Task& target,
                      const CompareOptions& options, const StepObserver& observe) {
-  const Task& target = transfer.target;
   const DataLoader batches = training_batches(target, options.run);
   const DataLoader test = test_batches(target, options.run);
   const Batch probe = *batches.epoch(0).next();
@@ -201,8 +203,7 @@ Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
   }
   progress.finish();
 
-  Comparison comparison{
-      .source = transfer.source.name, .target = target.name, .pretrained = pretrained};
+  Comparison comparison{.target = target.name, .pretrained = pretrained};
   Progress after("test", images, "images", options.run.progress);
   for (Contender& contender : contenders) {
     ModeResult& result = contender.result;

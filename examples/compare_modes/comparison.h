@@ -29,10 +29,11 @@ struct CompareOptions {
 
 /// A network that has learned the source task and is ready for the target task.
 struct Pretrained {
-  NamedTensors state;
-  double source_accuracy = 0;
+  std::string source;  ///< the task, or the file it came from
+  NamedTensors state = {};
+  double source_accuracy = 0;  ///< NaN if it came from a file
   /// s^2 = gamma^2 / (var + eps) of every channel: by what Deploy's steps differ from Eval's.
-  std::vector<double> squared_scales;
+  std::vector<double> squared_scales = {};
 };
 
 /// What became of one mode. Accuracies are of the target's test set, with running statistics, and
@@ -52,7 +53,6 @@ struct ModeResult {
 };
 
 struct Comparison {
-  std::string source;
   std::string target;
   Pretrained pretrained;
   std::vector<ModeResult> modes = {};
@@ -66,6 +66,9 @@ struct Comparison {
 /// target has other classes. Throws Error if the loss is not finite. interrupted() ends it early.
 Pretrained pretrain(const Transfer& transfer, const CompareOptions& options);
 
+/// The network of --init, for the target.
+Pretrained read_pretrained(const Task& target, const CompareOptions& options);
+
 /// Called after each step of each mode.
 using StepObserver =
     std::function<void(std::int64_t step, const ModeResult& result, const StepResult& last)>;
@@ -73,7 +76,7 @@ using StepObserver =
 /// Fine-tunes copies of the pretrained network on the target task, one in each mode, side by side:
 /// every batch goes to all of them, in turn, so that they see the same data and the same machine.
 /// interrupted() ends it early; what was measured until then is returned.
-Comparison fine_tune(const Pretrained& pretrained, const Transfer& transfer,
+Comparison fine_tune(const Pretrained& pretrained, const Task& target,
                      const CompareOptions& options, const StepObserver& observe);
 
 /// The largest |a - b| / |b| of the losses in the first `steps` steps (all: 0) that both have; NaN

@@ -196,8 +196,9 @@ void add_highlights(HtmlReport& page, const ModeResult& tune, const ModeResult& 
 
 std::string to_html(const Comparison& comparison, const CompareOptions& options) {
   HtmlReport page("One network, four modes",
-                  fmt::format("{}, pretrained on {} and fine-tuned on {}", options.run.net,
-                              comparison.source, comparison.target));
+                  fmt::format("{}, {} {} and fine-tuned on {}", options.run.net,
+                              options.run.init.empty() ? "pretrained on" : "from",
+                              comparison.pretrained.source, comparison.target));
   page.add_paragraph(
       "Every convolution of this network is followed by batch normalisation. The pair can be "
       "computed "

@@ -22,6 +22,12 @@ std::string after(const ModeResult& result) {
   return result.diverged ? "diverged" : percent(result.accuracy_after);
 }
 
+std::string pretraining(const Pretrained& pretrained) {
+  if (std::isnan(pretrained.source_accuracy)) return fmt::format("from {}", pretrained.source);
+  return fmt::format("pretrained on {} ({} of its test images right)", pretrained.source,
+                     percent(pretrained.source_accuracy));
+}
+
 // JSON has no NaN.
 nlohmann::json number(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json();
@@ -62,21 +68,22 @@ std::string table_legend() {
 std::string settings_text(const Comparison& comparison, const CompareOptions& options) {
   const RunOptions& run = options.run;
   return fmt::format(
-      "{} on {}: {} epochs from scratch in Train mode (highest learning rate {:g}), {} of its test "
-      "images right. On {}: up to {} epochs in each mode, learning rate {:g} falling along a "
-      "cosine. Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, "
+      "{} {}{}. On {}: up to {} epochs in each mode, learning rate {:g} falling along a cosine. "
+      "Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, "
       "recomputing {}, seed {}, {} threads; attune {}.",
-      run.net, comparison.source, options.pretrain_epochs, options.pretrain_lr,
-      percent(comparison.pretrained.source_accuracy), comparison.target, options.epochs, options.lr,
-      run.batch_size, options.momentum, options.weight_decay,
-      run.use_double ? "double precision" : "single precision", to_string(run.recompute), run.seed,
-      num_threads(), version);
+      run.net, pretraining(comparison.pretrained),
+      run.init.empty() ? fmt::format(", {} epochs from scratch in Train mode (highest learning "
+                                     "rate {:g})",
+                                     options.pretrain_epochs, options.pretrain_lr)
+                       : "",
+      comparison.target, options.epochs, options.lr, run.batch_size, options.momentum,
+      options.weight_decay, run.use_double ? "double precision" : "single precision",
+      to_string(run.recompute), run.seed, num_threads(), version);
 }
 
 std::string to_text(const Comparison& comparison) {
-  std::string text = fmt::format(
-      "pretrained on {} ({} of its test images right), fine-tuned on {}\n\n", comparison.source,
-      percent(comparison.pretrained.source_accuracy), comparison.target);
+  std::string text = fmt::format("{}, fine-tuned on {}\n\n", pretraining(comparison.pretrained),
+                                 comparison.target);
   const Table table = result_table(comparison);
   text += text_table(table.header, table.rows) + "\n" + table_legend() + "\n";
   const ModeResult* eval = comparison.find(Mode::eval);
@@ -109,7 +116,7 @@ nlohmann::json to_json(const Comparison& comparison, const CompareOptions& optio
   }
   nlohmann::json settings = settings_json(options.run);
   settings.update({{"program", "compare_modes"},
-                   {"source", comparison.source},
+                   {"source", comparison.pretrained.source},
                    {"target", comparison.target},
                    {"pretrain_epochs", options.pretrain_epochs},
                    {"pretrain_lr", options.pretrain_lr},

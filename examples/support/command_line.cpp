@@ -52,10 +52,9 @@ const std::map<std::string, Mode>& modes_by_name() {
 }
 
 template <typename T>
-void add_training_number(CLI::App& app, const char* name, T& value, Limits limits,
-                         const char* help) {
-  CLI::Option* const option =
-      app.add_option(name, value, help)->capture_default_str()->group("Training");
+CLI::Option* add_training_number(CLI::App& app, const char* name, T& value, Limits limits,
+                                 const char* help) {
+  CLI::Option* const option = app.add_option(name, value, help)->group("Training");
   switch (limits) {
     case Limits::positive:
       option->check(check_positive);
@@ -67,6 +66,7 @@ void add_training_number(CLI::App& app, const char* name, T& value, Limits limit
       option->check(CLI::Range(0.0, 0.999));
       break;
   }
+  return option;
 }
 
 }  // namespace
@@ -84,6 +84,22 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->check(CLI::IsMember(model_names()).description(""))
       ->type_name("NAME")
       ->capture_default_str()
+      ->group("Network and data");
+  const std::map<std::string, ResNetShortcut> shortcuts = {{"A", ResNetShortcut::pad},
+                                                           {"B", ResNetShortcut::projection}};
+  app.add_option("--shortcut", options.shortcut,
+                 "Where blocks change the size, their shortcut is A: padded, without parameters; "
+                 "or B: a 1x1 convolution")
+      ->transform(CLI::CheckedTransformer(shortcuts).description(""))
+      ->type_name("A|B")
+      ->default_str("B")
+      ->group("Network and data");
+  app.add_option("--init", options.init,
+                 "Start from these weights: a .safetensors file of PyTorch or of this program")
+      ->type_name("FILE")
+      ->group("Network and data");
+  app.add_flag("--replace-head", options.replace_head,
+               "Give the network of --init a new classifier if it has other classes than the data")
       ->group("Network and data");
   app.add_option("--data", options.data,
                  "'synthetic', or a directory with CIFAR-10 or CIFAR-100 in binary form, or with "
@@ -152,22 +168,45 @@ void add_run_options(CLI::App& app, RunOptions& options) {
 
 void add_number_option(CLI::App& app, const char* name, std::int64_t& value, Limits limits,
                        const char* help) {
-  add_training_number(app, name, value, limits, help);
+  add_training_number(app, name, value, limits, help)->capture_default_str();
 }
 
 void add_number_option(CLI::App& app, const char* name, double& value, Limits limits,
                        const char* help) {
-  add_training_number(app, name, value, limits, help);
+  add_training_number(app, name, value, limits, help)->capture_default_str();
 }
 
-void add_mode_option(CLI::App& app, Mode& mode) {
-  app.add_option(
-         "--mode", mode,
-         "train, eval, tune or deploy: of the convolution + batch-norm blocks (arXiv 2305.11624)")
-      ->transform(CLI::CheckedTransformer(modes_by_name()).description(""))
+void add_number_option(CLI::App& app, const char* name, std::optional<double>& value, Limits limits,
+                       const char* help, const char* default_text) {
+  add_training_number(app, name, value, limits, help)->default_str(default_text);
+}
+
+void add_mode_option(CLI::App& app, std::optional<Mode>& mode) {
+  app.add_option_function<std::string>(
+         "--mode",
+         [&mode](const std::string& name) {
+           mode.reset();
+           if (name != "auto") mode = modes_by_name().at(name);
+         },
+         "train, eval, tune or deploy: of the convolution + batch-norm blocks (arXiv 2305.11624); "
+         "auto: train from scratch, tune from a file (--init)")
+      ->check(CLI::IsMember({"auto", "train", "eval", "tune", "deploy"}).description(""))
       ->type_name("MODE")
-      ->default_str(to_string(mode))
+      ->default_str("auto")
       ->group("Training");
+}
+
+void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every) {
+  app.add_option("--resume", resume,
+                 "Go on from a checkpoint, to the very results of a run that was never stopped; "
+                 "auto: from the one in --out, or anew if there is none")
+      ->type_name("auto|FILE")
+      ->group("Output");
+  app.add_option("--checkpoint-every", checkpoint_every,
+                 "Write a checkpoint to --out after so many steps, too (0: after epochs alone)")
+      ->check(check_not_negative)
+      ->capture_default_str()
+      ->group("Output");
 }
 
 void add_modes_option(CLI::App& app, std::vector<Mode>& modes) {
@@ -189,6 +228,8 @@ void add_modes_option(CLI::App& app, std::vector<Mode>& modes) {
 nlohmann::json settings_json(const RunOptions& options) {
   return {{"version", version},
           {"net", options.net},
+          {"shortcut", options.shortcut == ResNetShortcut::pad ? "A" : "B"},
+          {"init", options.init.string()},
           {"data", options.data},
           {"limit", options.limit},
           {"batch_size", options.batch_size},
@@ -217,6 +258,8 @@ int run_program(int argc, char** argv, const ProgramHelp& help,
   }
   try {
     return body();
+  } catch (const UsageError& error) {
+    return report(fmt::format("{} (--help lists the options)", error.what()), kExitUsageError);
   } catch (const std::bad_alloc&) {
     return report("out of memory", kExitRunError);
   } catch (const std::exception& error) {

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <attune/core/error.h>
 #include <attune/layers/mode.h>
+#include <attune/layers/models/resnet.h>
 #include <attune/layers/recompute.h>
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +29,18 @@ enum ExitCode : int {
   kExitInterrupted = 130  ///< Ctrl-C, as a shell has it: 128 + SIGINT
 };
 
+/// Thrown by a program whose options, though each is valid, cannot be meant together.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
 /// The options that the training programs share.
 struct RunOptions {
   std::string net = "resnet20";
+  ResNetShortcut shortcut = ResNetShortcut::projection;
+  std::filesystem::path init = {};  ///< a file of weights to start from; empty: none
+  bool replace_head = false;
   std::string data = "synthetic";  ///< or a directory
   std::int64_t limit = 0;          ///< of training images, and of test images; 0: all
   int workers = 1;
@@ -60,8 +72,14 @@ void add_number_option(CLI::App& app, const char* name, std::int64_t& value, Lim
 void add_number_option(CLI::App& app, const char* name, double& value, Limits limits,
                        const char* help);
 
-/// Adds --mode, one of train, eval, tune, deploy.
-void add_mode_option(CLI::App& app, Mode& mode);
+/// The same for one whose default depends on others: `default_text` says how.
+void add_number_option(CLI::App& app, const char* name, std::optional<double>& value, Limits limits,
+                       const char* help, const char* default_text);
+
+/// Adds --mode, one of auto (nothing), train, eval, tune, deploy.
+void add_mode_option(CLI::App& app, std::optional<Mode>& mode);
+/// Adds --resume, "auto" or a file, and --checkpoint-every.
+void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every);
 /// Adds --modes, a list of them, each at most once.
 void add_modes_option(CLI::App& app, std::vector<Mode>& modes);
 

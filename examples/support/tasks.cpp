@@ -158,6 +158,14 @@ Transfer open_transfer(const RunOptions& options) {
   return {checked(transfer.source, options), checked(transfer.target, options)};
 }
 
+Task open_target(const RunOptions& options) {
+  if (options.data == kSynthetic) return open_transfer(options).target;
+  check_directory(options);
+  const fs::path target = fs::path(options.data) / "target";
+  return checked(has_image_folders(target) ? folder_task(target, options) : find_task(options),
+                 options);
+}
+
 DataLoader training_batches(const Task& task, const RunOptions& options) {
   DataLoaderOptions loader = loader_options(options);
   loader.shuffle = true;

@@ -41,6 +41,10 @@ struct Transfer {
 /// above.
 Transfer open_transfer(const RunOptions& options);
 
+/// What a network that has been trained elsewhere is fine-tuned on: the target of --data, or if it
+/// is no pair, the task it is.
+Task open_target(const RunOptions& options);
+
 /// Shuffled batches of the training images, all of the same size, in the precision of the run.
 DataLoader training_batches(const Task& task, const RunOptions& options);
 /// All test images in order.

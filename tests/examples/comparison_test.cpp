@@ -28,7 +28,7 @@ ModeResult result(Mode mode, std::vector<double> loss) {
 }
 
 Comparison comparison() {
-  Comparison made{.source = "A", .target = "B", .pretrained = {}};
+  Comparison made{.target = "B", .pretrained = {.source = "A"}};
   made.pretrained.squared_scales = {0, 1e-9, 0.1, 1, 1e9};
   made.modes = {result(Mode::eval, {4, 2, 1}), result(Mode::tune, {4, 2.002, 1.5}),
                 result(Mode::deploy, {4, 8, kNan})};

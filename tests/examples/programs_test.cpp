@@ -17,9 +17,11 @@
 #include <thread>
 
 #include "tests/catch.h"
+#include "tests/examples/run_program.h"
 #include "tests/examples/xml_check.h"
 
 namespace fs = std::filesystem;
+using namespace attune::test;
 
 namespace {
 
@@ -29,51 +31,10 @@ const std::string kTiny = " --limit 32 --batch-size 8 --progress off";
 // Enough steps for the running statistics to mean something.
 const std::string kPretrain = " --pretrain-epochs 8 --pretrain-lr 0.01";
 
-std::string content(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-class TemporaryDirectory {
- public:
-  TemporaryDirectory()
-      : path_(fs::temp_directory_path() / ("attune_programs_" + std::to_string(getpid()))) {
-    fs::create_directories(path_);
-  }
-  ~TemporaryDirectory() { fs::remove_all(path_); }
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  fs::path path_;
-};
-
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-Outcome run(const TemporaryDirectory& directory, const std::string& command) {
-  const std::string out = (directory / "stdout").string(), err = (directory / "stderr").string();
-  const int status = std::system((command + " >" + out + " 2>" + err).c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, content(out), content(err)};
-}
-
-/// One line that begins with "error: " and contains `part`.
-void check_error(const Outcome& outcome, int exit_code, const std::string& part) {
-  INFO(outcome.err);
-  CHECK(outcome.exit_code == exit_code);
-  CHECK(outcome.err.rfind("error: ", 0) == 0);
-  CHECK(outcome.err.find('\n') == outcome.err.size() - 1);
-  CHECK(outcome.err.find(part) != std::string::npos);
-  CHECK(outcome.out.empty());
-}
-
-std::ptrdiff_t lines(const std::string& text) { return std::count(text.begin(), text.end(), '\n'); }
-
 }  // namespace
 
 TEST_CASE("compare_modes compares the four modes") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string out = (directory / "run").string(), json_path = (directory / "r.json").string();
   const Outcome outcome =
       run(directory, kCompare + kTiny + kPretrain + " --double --steps 3 --out " + out +
@@ -120,7 +81,7 @@ TEST_CASE("compare_modes compares the four modes") {
 }
 
 TEST_CASE("compare_modes goes on when one mode diverges") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string json_path = (directory / "r.json").string();
   // Normalising every batch keeps Train finite where Deploy is not.
   const Outcome outcome = run(directory, kCompare + kTiny + kPretrain +
@@ -140,7 +101,7 @@ TEST_CASE("compare_modes goes on when one mode diverges") {
 }
 
 TEST_CASE("fine-tuning that diverges in every mode is an error, with what was measured") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string json_path = (directory / "r.json").string();
   const Outcome outcome =
       run(directory, kCompare + kTiny + kPretrain +
@@ -152,7 +113,7 @@ TEST_CASE("fine-tuning that diverges in every mode is an error, with what was me
 }
 
 TEST_CASE("pretraining that diverges is an error") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const Outcome outcome =
       run(directory, kCompare + kTiny + " --pretrain-epochs 5 --pretrain-lr 1e30 --steps 1 --out " +
                          (directory / "run").string());
@@ -161,27 +122,18 @@ TEST_CASE("pretraining that diverges is an error") {
 }
 
 TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string out = (directory / "run").string();
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    if (freopen((directory / "stdout").c_str(), "w", stdout) == nullptr) _exit(99);
-    if (freopen((directory / "stderr").c_str(), "w", stderr) == nullptr) _exit(99);
-    execl(kCompare.c_str(), kCompare.c_str(), "--limit", "32", "--batch-size", "8", "--progress",
-          "off", "--pretrain-epochs", "0", "--lr", "1e-9", "--epochs", "100000", "--modes",
-          "eval,tune", "--out", out.c_str(), nullptr);
-    _exit(98);
-  }
+  const pid_t child = start(directory, kCompare + kTiny +
+                                           " --pretrain-epochs 0 --lr 1e-9 --epochs 100000 "
+                                           "--modes eval,tune --out " +
+                                           out);
   // The file takes its name with the first row.
   for (int i = 0; i < 6000 && !fs::exists(directory / "run/metrics.csv"); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   kill(child, SIGINT);
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  REQUIRE(WIFEXITED(status));
-  CHECK(WEXITSTATUS(status) == 130);
+  CHECK(wait_for(child) == 130);
   CHECK(content(directory / "stderr").rfind("interrupted", 0) == 0);
   const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));
   CHECK(json["interrupted"] == true);
@@ -191,7 +143,7 @@ TEST_CASE("Ctrl-C ends compare_modes with what was measured") {
 }
 
 TEST_CASE("the programs print where the time went") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const Outcome compared = run(directory, kCompare + kTiny +
                                               " --pretrain-epochs 0 --epochs 2 --lr 1e-9 "
                                               "--modes eval,tune --profile");
@@ -214,13 +166,15 @@ TEST_CASE("the programs print where the time went") {
 }
 
 TEST_CASE("train_resnet trains") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string out = (directory / "run").string();
   const Outcome outcome =
       run(directory, kTrain + kTiny + " --epochs 2 --label-smoothing 0.1 --out " + out);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  CHECK(lines(outcome.out) == 3);
+  CHECK(lines(outcome.out) == 4);
+  CHECK(outcome.out.find("\nmode train, from scratch, learning rate up to 0.4\n") !=
+        std::string::npos);
   CHECK(lines(content(directory / "run/metrics.csv")) == 3);
   const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));
   CHECK(json["epochs"].size() == 2);
@@ -229,7 +183,7 @@ TEST_CASE("train_resnet trains") {
 }
 
 TEST_CASE("a run repeated gives the same numbers, with any number of threads") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const auto losses = [&](const std::string& more) {
     const std::string path = (directory / "r.json").string();
     REQUIRE(run(directory, kTrain + kTiny + " --epochs 2 --json " + path + more).exit_code == 0);
@@ -266,7 +220,7 @@ TEST_CASE("compare_modes tells what is recomputed, and keeps less") {
 }
 
 TEST_CASE("training that diverges is an error, and leaves what was measured") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const Outcome outcome = run(directory, kTrain + kTiny + " --epochs 50 --lr 1e30 --momentum 0");
   INFO(outcome.err);
   CHECK(outcome.exit_code == 1);
@@ -274,7 +228,7 @@ TEST_CASE("training that diverges is an error, and leaves what was measured") {
 }
 
 TEST_CASE("bad input to the programs is one clear line") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   std::ofstream(directory / "file") << "text";
   fs::create_directories(directory / "empty");
   const std::string file = (directory / "file").string(), empty = (directory / "empty").string();
@@ -292,6 +246,9 @@ TEST_CASE("bad input to the programs is one clear line") {
     check_error(run(directory, program + " --json " + file + "/below"), 1, file);
     check_error(run(directory, program + " --json " + empty), 1, empty);
     check_error(run(directory, program + " --limit 32 --batch-size 33"), 1, "--batch-size");
+    check_error(run(directory, program + " --shortcut C"), 2, "--shortcut");
+    check_error(run(directory, program + " --init " + empty + "/none"), 1, "No such file");
+    check_error(run(directory, program + " --init " + file), 1, file + ": byte 4: the file has 4");
   }
   check_error(run(directory, kTrain + " --mode fold"), 2, "fold");
   check_error(run(directory, kCompare + " --modes tune,fold"), 2, "fold");
@@ -299,7 +256,7 @@ TEST_CASE("bad input to the programs is one clear line") {
 }
 
 TEST_CASE("a label that is no class is reported with its file") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   std::ofstream(directory / "batches.meta.txt") << "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
   for (const char* name : {"data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4",
                            "data_batch_5", "test_batch"}) {
@@ -311,7 +268,7 @@ TEST_CASE("a label that is no class is reported with its file") {
 }
 
 TEST_CASE("the lessons run and say what they should") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const Outcome second = run(directory, ATTUNE_LESSON_2);
   CHECK(second.exit_code == 0);
   CHECK(second.out.find("tune") != std::string::npos);

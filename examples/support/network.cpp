@@ -1,0 +1,62 @@
+#include "support/network.h"
+
+#include <attune/core/error.h>
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace attune::examples {
+namespace {
+
+/// The option that may make a file fit, from what the library says about it.
+std::string hint(const std::string& message, const RunOptions& options) {
+  if (message.find("downsample") != std::string::npos) {
+    return fmt::format(" (was the file's network one with --shortcut {}?)",
+                       options.shortcut == ResNetShortcut::pad ? "B" : "A");
+  }
+  if (!options.replace_head && message.find("of another shape: fc.") != std::string::npos) {
+    return " (--replace-head gives the network a new classifier)";
+  }
+  return {};
+}
+
+LoadReport initialize(ResNet& net, const RunOptions& options) {
+  const Weights weights = read_weights(options.init);
+  try {
+    if (weights.deployed()) net.deploy();
+    LoadReport report = load_weights(net, weights, {.replace_head = options.replace_head});
+    if (weights.deployed()) net.undeploy();
+    return report;
+  } catch (const Error& error) {
+    throw Error(error.what() + hint(error.what(), options));
+  }
+}
+
+}  // namespace
+
+Network build_network(const Task& task, const RunOptions& options) {
+  Network network{.net = make_resnet(
+                      options.net,
+                      {.classes = task.classes(), .stem = task.stem, .shortcut = options.shortcut}),
+                  .origin = "from scratch"};
+  if (options.use_double) network.net->to(DType::float64);
+  if (options.init.empty()) return network;
+  const LoadReport report = initialize(*network.net, options);
+  network.origin = fmt::format("from {}", options.init.string());
+  if (!report.replaced.empty()) {
+    network.origin += fmt::format(" with a new head: {} classes instead of {}",
+                                  report.replaced[0].wanted[0], report.replaced[0].found[0]);
+  }
+  network.net->set_mode(Mode::train);
+  return network;
+}
+
+SafetensorsMetadata describe_network(const ResNet& net, const Task& task,
+                                     const RunOptions& options) {
+  return {{"attune.net", options.net},
+          {"attune.shortcut", options.shortcut == ResNetShortcut::pad ? "A" : "B"},
+          {"attune.stem", net.options().stem == ResNetStem::cifar ? "cifar" : "imagenet"},
+          {"attune.classes", nlohmann::json(task.train->classes()).dump()}};
+}
+
+}  // namespace attune::examples
