@@ -208,8 +208,7 @@ TEST_CASE("a run continues only with the settings it began with") {
   CHECK(error([](TrainOptions& o) { o.run.workers = 2; }).empty());
   CHECK(error([](TrainOptions& o) { o.checkpoint_every = 1; }).empty());
 
-  save_checkpoint(
-      file, {.model = trainer.results().empty() ? NamedTensors() : NamedTensors(), .run = "{}"});
+  save_checkpoint(file, {.model = {}, .run = "{}"});
   CHECK(error([](TrainOptions&) {}).find("this is no checkpoint of train_resnet") !=
         std::string::npos);
 }
