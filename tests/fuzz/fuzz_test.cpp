@@ -87,23 +87,39 @@ class Mutator {
         break;
       case 6: {  // pieces change places
         const std::size_t other = place(bytes);
-        const auto count = std::min({static_cast<std::size_t>(length), bytes.size() - at,
-                                     bytes.size() - other});
+        const auto count =
+            std::min({static_cast<std::size_t>(length), bytes.size() - at, bytes.size() - other});
         for (std::size_t i = 0; i < count; ++i) std::swap(bytes[at + i], bytes[other + i]);
         break;
       }
       case 7: {  // another number
-        const auto digit = std::find_if(here, bytes.end(), [](int c) { return c >= '0' && c <= '9'; });
+        const auto digit =
+            std::find_if(here, bytes.end(), [](int c) { return c >= '0' && c <= '9'; });
         if (digit != bytes.end()) *digit = static_cast<std::uint8_t>('0' + random_.integer(0, 9));
         break;
       }
       default: {  // something that means something in one of the formats
-        static const std::vector<std::string> words{
-            "\"", "{", "}", "[", "]", ",", ":", "-1", "1e9", "18446744073709551615", "\\u0000",
-            "F64", "BF16", "\"dtype\"", "\"__metadata__\"", std::string(8, '\xff'), std::string(4, '\0'),
-            "\xff\xd9", "IDAT"};
-        const std::string& word =
-            words[static_cast<std::size_t>(random_.integer(0, static_cast<std::int64_t>(words.size()) - 1))];
+        static const std::vector<std::string> words{"\"",
+                                                    "{",
+                                                    "}",
+                                                    "[",
+                                                    "]",
+                                                    ",",
+                                                    ":",
+                                                    "-1",
+                                                    "1e9",
+                                                    "18446744073709551615",
+                                                    "\\u0000",
+                                                    "F64",
+                                                    "BF16",
+                                                    "\"dtype\"",
+                                                    "\"__metadata__\"",
+                                                    std::string(8, '\xff'),
+                                                    std::string(4, '\0'),
+                                                    "\xff\xd9",
+                                                    "IDAT"};
+        const std::string& word = words[static_cast<std::size_t>(
+            random_.integer(0, static_cast<std::int64_t>(words.size()) - 1))];
         bytes.insert(here, word.begin(), word.end());
         break;
       }
@@ -125,7 +141,8 @@ std::size_t header_bytes(const Content& file) {
 /// As they are damaged, every other one gets a length that fits its header, which then is read.
 void repair_length(Content& file, const Content& valid) {
   const std::size_t header = header_bytes(valid);
-  const auto grown = static_cast<std::ptrdiff_t>(file.size()) - static_cast<std::ptrdiff_t>(valid.size());
+  const auto grown =
+      static_cast<std::ptrdiff_t>(file.size()) - static_cast<std::ptrdiff_t>(valid.size());
   const std::ptrdiff_t length = static_cast<std::ptrdiff_t>(header) - 8 + grown;
   if (length < 0 || file.size() < 8) return;
   const auto stored = static_cast<std::uint64_t>(length);
@@ -223,7 +240,8 @@ TEST_CASE("damaged weights are loaded or refused, never by halves") {
   CHECK(outcomes.refused > 5'000);
 }
 
-TEST_CASE("damaged checkpoints are loaded or refused, and an optimizer takes all of one or nothing") {
+TEST_CASE(
+    "damaged checkpoints are loaded or refused, and an optimizer takes all of one or nothing") {
   const TemporaryDirectory directory;
   const auto net = small_resnet(1), other = small_resnet(2);
   Sgd optimizer(net->parameters(), {.lr = 0.1, .momentum = 0.9});

@@ -79,7 +79,8 @@ void fuzz_safetensors(Bytes bytes) {
 void fuzz_cifar(Bytes bytes) {
   static CifarFolder folder;
   constexpr std::size_t kMostNames = 1024;
-  const auto limit = bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), kMostNames));
+  const auto limit =
+      bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), kMostNames));
   const auto zero = std::find(bytes.begin(), limit, 0);
   const auto names = static_cast<std::size_t>(zero == limit ? 0 : zero - bytes.begin() + 1);
   static const std::string ten_names = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n";
