@@ -164,7 +164,7 @@ std::string header_text(const fs::path& path, const NamedTensors& sorted,
   std::int64_t begin = 0;
   for (const auto& [name, tensor] : sorted) {
     const std::int64_t end = begin + tensor.bytes();
-    entries.push_back(format_text("{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+    entries.push_back(format_text(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
                                   json_string(path, name), to_string(file_dtype(tensor.dtype())),
                                   join_text(tensor.shape(), ","), begin, end));
     begin = end;

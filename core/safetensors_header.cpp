@@ -121,8 +121,8 @@ class HeaderHandler {
       return true;
     }
     if (expected_ != Expected::dtype) return unexpected("a string");
-    const auto known = std::find_if(kDTypes.begin(), kDTypes.end(),
-                                    [&](const DTypeRow& dtype) { return dtype.name == text; });
+    const auto* const known = std::find_if(
+        kDTypes.begin(), kDTypes.end(), [&](const DTypeRow& dtype) { return dtype.name == text; });
     if (known == kDTypes.end()) {
       fail(format_text("dtype {} of '{}' is not among I64, F64, F32, BF16, F16, U8",
                        text.substr(0, 16), entry_.name));
@@ -307,6 +307,7 @@ class HeaderHandler {
 void check_layout(const std::vector<SafetensorsEntry>& entries, std::int64_t data_bytes,
                   std::int64_t data_offset, const std::string& file) {
   std::vector<const SafetensorsEntry*> sorted;
+  sorted.reserve(entries.size());
   for (const SafetensorsEntry& entry : entries) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
     return std::pair(a->begin, a->end) < std::pair(b->begin, b->end);

@@ -32,6 +32,7 @@ bool is_optional(const std::string& name) {
 std::string to_string(const LoadReport& report) {
   const auto differences = [](const std::vector<LoadReport::Mismatch>& mismatches) {
     std::vector<std::string> texts;
+    texts.reserve(mismatches.size());
     for (const LoadReport::Mismatch& mismatch : mismatches) {
       texts.push_back(format_text("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
                                   to_string(mismatch.wanted)));

@@ -59,7 +59,7 @@ class Trainer {
 
   /// Continues from a checkpoint. Throws Error, and changes nothing, if the file was written by a
   /// run with other settings.
-  void resume(const std::filesystem::path& checkpoint);
+  void resume(const std::filesystem::path& path);
   /// Trains, and tests after each epoch, until the last one or until interrupted(). With --out,
   /// writes checkpoints as it goes and when it is interrupted, and the weights after each epoch.
   /// Throws Error if the loss is not finite.
