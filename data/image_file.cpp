@@ -82,11 +82,53 @@ std::vector<stbi_uc> read_bytes(const std::string& path, std::int64_t max_bytes)
   return content;
 }
 
+// A decoder of 2022 trusts the numbers of codes in a JPEG's Huffman tables and writes past its own
+// for more than 256. So its way through the markers (ITU-T T.81, section B.1.1.3) is gone before:
+// segments are skipped by their length, and what lies between them up to the next marker.
+class JpegTables {
+ public:
+  explicit JpegTables(const std::vector<stbi_uc>& file) : file_(file) {}
+
+  bool valid() const {
+    constexpr int kHuffman = 0xc4;
+    for (std::size_t at = 0; at < file_.size();) {
+      if (byte(at++) != 0xff) continue;
+      while (byte(at) == 0xff) ++at;
+      const int marker = byte(at++);
+      if (marker <= 0x01 || (marker >= 0xd0 && marker <= 0xd9)) continue;  // no segment follows
+      const int length = 256 * byte(at) + byte(at + 1);
+      if (marker == kHuffman && !segment_valid(at + 2, length - 2)) return false;
+      at += static_cast<std::size_t>(std::max(length, 2));
+    }
+    return true;
+  }
+
+ private:
+  // As the decoder has it, zeros follow the end.
+  int byte(std::size_t at) const { return at < file_.size() ? file_[at] : 0; }
+
+  // Tables of 1 byte for what they are, 16 with the number of codes of each length, and the codes.
+  bool segment_valid(std::size_t at, int bytes) const {
+    while (bytes > 0) {
+      int codes = 0;
+      for (std::size_t i = 1; i <= 16; ++i) codes += byte(at + i);
+      if (codes > 256) return false;
+      at += static_cast<std::size_t>(17 + codes);
+      bytes -= 17 + codes;
+    }
+    return true;
+  }
+
+  const std::vector<stbi_uc>& file_;
+};
+
 }  // namespace
 
 ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   const std::vector<stbi_uc> content = read_bytes(path, limits.max_file_bytes);
   const int bytes = static_cast<int>(content.size());
+  const bool is_jpeg = content[0] == 0xff;  // no other format begins so
+  if (is_jpeg && !JpegTables(content).valid()) fail(path, "a Huffman table has too many codes");
   int width = 0;
   int height = 0;
   int file_channels = 0;

@@ -1,8 +1,11 @@
 #include "support/network.h"
 
 #include <attune/core/error.h>
+#include <attune/layers/models/make_model.h>
+#include <attune/layers/models/resnet.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace attune::examples {
@@ -20,7 +23,19 @@ std::string hint(const std::string& message, const RunOptions& options) {
   return {};
 }
 
-LoadReport initialize(ResNet& net, const RunOptions& options) {
+std::shared_ptr<ImageClassifier> make_network(const Task& task, const RunOptions& options) {
+  if (options.shortcut == ResNetShortcut::projection) {
+    return make_model(options.net, {.classes = task.classes(), .stem = task.stem});
+  }
+  const std::vector<std::string>& resnets = resnet_names();
+  if (std::find(resnets.begin(), resnets.end(), options.net) == resnets.end()) {
+    throw UsageError(fmt::format("--shortcut A is for ResNets, not for {}", options.net));
+  }
+  return make_resnet(options.net,
+                     {.classes = task.classes(), .stem = task.stem, .shortcut = options.shortcut});
+}
+
+LoadReport initialize(Module& net, const RunOptions& options) {
   const Weights weights = read_weights(options.init);
   try {
     if (weights.deployed()) net.deploy();
@@ -35,11 +50,9 @@ LoadReport initialize(ResNet& net, const RunOptions& options) {
 }  // namespace
 
 Network build_network(const Task& task, const RunOptions& options) {
-  Network network{.net = make_resnet(
-                      options.net,
-                      {.classes = task.classes(), .stem = task.stem, .shortcut = options.shortcut}),
-                  .origin = "from scratch"};
+  Network network{.net = make_network(task, options), .origin = "from scratch"};
   if (options.use_double) network.net->to(DType::float64);
+  network.net->set_recompute(options.recompute);
   if (options.init.empty()) return network;
   const LoadReport report = initialize(*network.net, options);
   network.origin = fmt::format("from {}", options.init.string());
@@ -51,11 +64,10 @@ Network build_network(const Task& task, const RunOptions& options) {
   return network;
 }
 
-SafetensorsMetadata describe_network(const ResNet& net, const Task& task,
-                                     const RunOptions& options) {
+SafetensorsMetadata describe_network(const Task& task, const RunOptions& options) {
   return {{"attune.net", options.net},
           {"attune.shortcut", options.shortcut == ResNetShortcut::pad ? "A" : "B"},
-          {"attune.stem", net.options().stem == ResNetStem::cifar ? "cifar" : "imagenet"},
+          {"attune.stem", task.stem == Stem::cifar ? "cifar" : "imagenet"},
           {"attune.classes", nlohmann::json(task.train->classes()).dump()}};
 }
 

@@ -31,7 +31,7 @@ SgdOptions sgd_options(const TrainOptions& options) {
           .nesterov = options.momentum > 0};
 }
 
-ResNet& in_mode(ResNet& net, Mode mode) {
+Module& in_mode(Module& net, Mode mode) {
   if (mode == Mode::deploy) {
     net.deploy();
   } else {
@@ -41,7 +41,7 @@ ResNet& in_mode(ResNet& net, Mode mode) {
 }
 
 /// What is averaged: all that the network computes with.
-std::vector<Tensor> averaged_tensors(const ResNet& net) {
+std::vector<Tensor> averaged_tensors(const Module& net) {
   std::vector<Tensor> tensors = net.parameters();
   for (const auto& [name, buffer] : net.named_buffers()) {
     if (is_floating(buffer.dtype())) tensors.push_back(buffer);
@@ -73,7 +73,7 @@ void check_settings(const nlohmann::json& theirs, const nlohmann::json& ours,
 
 }  // namespace
 
-Trainer::Trainer(std::shared_ptr<ResNet> net, const Task& task, const TrainOptions& options)
+Trainer::Trainer(std::shared_ptr<Module> net, const Task& task, const TrainOptions& options)
     : net_(std::move(net)),
       task_(task),
       options_(options),
@@ -197,7 +197,7 @@ nlohmann::json Trainer::settings() const {
 void Trainer::save_weights_of_epoch() {
   if (ema_) ema_->swap();
   save_weights(*net_, options_.run.out / kWeightsFile,
-               {.metadata = describe_network(*net_, task_, options_.run)});
+               {.metadata = describe_network(task_, options_.run)});
   if (ema_) ema_->swap();
 }
 

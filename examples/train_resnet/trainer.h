@@ -1,7 +1,7 @@
 #pragma once
 
 #include <attune/core/profile.h>
-#include <attune/layers/models/resnet.h>
+#include <attune/layers/module.h>
 #include <attune/optim/ema.h>
 #include <attune/optim/sgd.h>
 
@@ -55,7 +55,7 @@ class Trainer {
   using Observer = std::function<void(std::size_t number, const EpochResult& result)>;
 
   /// `net` in Mode::train; all that must be equal for resume() is in `options` and `task`.
-  Trainer(std::shared_ptr<ResNet> net, const Task& task, const TrainOptions& options);
+  Trainer(std::shared_ptr<Module> net, const Task& task, const TrainOptions& options);
 
   /// Continues from a checkpoint. Throws Error, and changes nothing, if the file was written by a
   /// run with other settings.
@@ -99,7 +99,7 @@ class Trainer {
   void save_weights_of_epoch();
   EpochResult present_epoch() const;
 
-  std::shared_ptr<ResNet> net_;
+  std::shared_ptr<Module> net_;
   Task task_;
   TrainOptions options_;
   DataLoader batches_;

@@ -15,6 +15,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/checkpoint.h"
 #include "attune/core/memory_stats.h"
+#include "attune/data/image.h"
 #include "attune/layers/models/resnet.h"
 #include "attune/layers/weights.h"
 #include "attune/optim/sgd.h"
@@ -225,6 +226,13 @@ TEST_CASE("every file of the fuzzers' corpus is read or refused") {
   run_corpus("safetensors", &fuzz_safetensors);
   run_corpus("cifar", &fuzz_cifar);
   run_corpus("image", &fuzz_image);
+}
+
+TEST_CASE("a JPEG whose Huffman table would overflow the decoder's is refused") {
+  const std::string path =
+      std::string(ATTUNE_TEST_DATA_DIR) + "/fuzz/corpus/image/too_many_codes.jpg";
+  CHECK(message_of<Error>([&] { read_image(path); }) ==
+        "image " + path + ": a Huffman table has too many codes");
 }
 
 TEST_CASE("damaged weights are loaded or refused, never by halves") {
