@@ -52,8 +52,8 @@ struct ImageFileLimits {
 };
 
 /// Reads a PNG, JPEG, BMP, GIF (first frame), PPM or PGM file as [height, width, 3]: grey is
-/// repeated, alpha dropped, 16 bits cut to 8, orientation tags ignored. Throws Error, naming the
-/// file and the reason, if it cannot be read or exceeds the limits.
+/// repeated, alpha dropped, 16 bits of a PNG cut to 8, orientation tags ignored. Throws Error,
+/// naming the file and the reason, if it cannot be read or exceeds the limits.
 ByteImage read_image(const std::string& path, const ImageFileLimits& limits = {});
 
 }  // namespace attune

@@ -129,6 +129,10 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   const int bytes = static_cast<int>(content.size());
   const bool is_jpeg = content[0] == 0xff;  // no other format begins so
   if (is_jpeg && !JpegTables(content).valid()) fail(path, "a Huffman table has too many codes");
+  // The decoder converts such pixels as if they were of one byte, and reads past their end.
+  if (content[0] == 'P' && stbi_is_16_bit_from_memory(content.data(), bytes)) {
+    fail(path, "a PPM or PGM file of 16 bits is not supported");
+  }
   int width = 0;
   int height = 0;
   int file_channels = 0;

@@ -69,8 +69,8 @@ std::string settings_text(const Comparison& comparison, const CompareOptions& op
   const RunOptions& run = options.run;
   return fmt::format(
       "{} {}{}. On {}: up to {} epochs in each mode, learning rate {:g} falling along a cosine. "
-      "Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, recomputing {}, "
-      "seed {}, {} threads; attune {}.",
+      "Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, "
+      "recomputing {}, seed {}, {} threads; attune {}.",
       run.net, pretraining(comparison.pretrained),
       run.init.empty() ? fmt::format(", {} epochs from scratch in Train mode (highest learning "
                                      "rate {:g})",
