@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -122,6 +123,27 @@ class JpegTables {
   const std::vector<stbi_uc>& file_;
 };
 
+// What is wrong with the header of a PPM or PGM file, three numbers among spaces and comments. The
+// decoder lets them overflow, and takes pixels of 16 bits for bytes and reads past their end.
+std::string pnm_fault(const std::vector<stbi_uc>& file) {
+  std::size_t at = 2;
+  const auto next = [&] { return at < file.size() ? file[at] : stbi_uc{0}; };
+  std::int64_t number = 0;
+  for (int i = 0; i < 3; ++i) {
+    while (std::isspace(next()) != 0 || next() == '#') {
+      const bool comment = next() == '#';
+      while (comment && at < file.size() && next() != '\n' && next() != '\r') ++at;
+      ++at;
+    }
+    number = 0;
+    for (; std::isdigit(next()) != 0; ++at) {
+      number = 10 * number + (next() - '0');
+      if (number > std::numeric_limits<int>::max()) return "a number in its header is too large";
+    }
+  }
+  return number > 255 ? "a PPM or PGM file of 16 bits is not supported" : "";
+}
+
 }  // namespace
 
 ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
@@ -129,9 +151,9 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   const int bytes = static_cast<int>(content.size());
   const bool is_jpeg = content[0] == 0xff;  // no other format begins so
   if (is_jpeg && !JpegTables(content).valid()) fail(path, "a Huffman table has too many codes");
-  // The decoder converts such pixels as if they were of one byte, and reads past their end.
-  if (content[0] == 'P' && stbi_is_16_bit_from_memory(content.data(), bytes)) {
-    fail(path, "a PPM or PGM file of 16 bits is not supported");
+  if (content[0] == 'P') {
+    const std::string fault = pnm_fault(content);
+    if (!fault.empty()) fail(path, fault);
   }
   int width = 0;
   int height = 0;
