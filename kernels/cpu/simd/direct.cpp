@@ -184,13 +184,8 @@ class DirectFilterGradient {
       T* out = dw + group * strides.group + k * kWidth * strides.output;
       for_each_step_block(plan_, plan_.lattices.front(), strides,
                           [&](std::int64_t step, std::int64_t count, std::int64_t offset) {
-                            for (std::int64_t o = 0; o < live; ++o) {
-                              for (std::int64_t c = 0; c < count; ++c) {
-                                T& element = out[o * strides.output + offset + c];
-                                const T sum = block[(step + c) * kWidth + o];
-                                element = accumulate ? element + sum : sum;
-                              }
-                            }
+                            transpose_rows(out + offset, strides.output, block + step * kWidth,
+                                           kWidth, count, live, accumulate);
                           });
     });
   }

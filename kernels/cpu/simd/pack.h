@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "attune/kernels/cpu/simd/tile.h"
+#include "attune/kernels/cpu/simd/transpose.h"
 
 // Copies of what tiles read, in the order in which they read it.
 namespace attune::kernels::cpu::ATTUNE_ISA {
@@ -122,11 +123,7 @@ void pack_filter(T* packed, const T* w, const Conv2dPlan& plan, const Lattice& l
                           }
                           return;
                         }
-                        for (std::int64_t k = 0; k < live; ++k) {
-                          for (std::int64_t c = 0; c < count; ++c) {
-                            to[c * width + k] = from[k * strides.output + c * strides.input];
-                          }
-                        }
+                        transpose_rows(to, width, from, strides.output, live, count);
                       });
 }
 
