@@ -20,12 +20,33 @@ constexpr std::int64_t kFlatColumns = 224;  // a multiple of all large tiles
 
 /// What one tap reads for an output pixel: `row` and `column` of the packed source.
 struct TapPosition {
-  std::int64_t tap = 0, row = 0, phase = 0, column = 0;
+  std::int64_t tap = 0, row = 0, column = 0;
 };
 
-void split_channels(Conv2dPlan& plan) {
-  // Three channels are packed without gaps, so that the taps of a filter row are a single run.
-  plan.block = plan.channels == 3 ? 3 : kBlock;
+/// Whether each output sees one pixel, and each of these exists.
+bool sees_one_pixel(const Conv2dShape& s) {
+  return s.r == 1 && s.s == 1 && s.pad_h == 0 && s.pad_w == 0;
+}
+
+/// Decides how a source is packed for an output of `columns` columns and filters that see
+/// `halo_columns` more than one column. The steps are known already.
+void choose_packing(Conv2dPlan& plan, const Conv2dShape& s, std::int64_t columns,
+                    std::int64_t halo_columns, const PlanOptions& options) {
+  const std::int64_t pixel_bytes =
+      plan.packed_column_step * plan.pixel_stride * options.element_size;
+  plan.packs = !sees_one_pixel(s) || pixel_bytes > options.max_pixel_bytes;
+  if (!plan.packs) {
+    std::swap(plan.packed_row_step, plan.lattice_row_step);
+    std::swap(plan.packed_column_step, plan.lattice_column_step);
+    plan.block = plan.channels;
+    plan.columns = plan.width;
+    plan.column_size = plan.pixel_stride;
+  } else {
+    // Three channels are packed without gaps, so that the taps of a filter row are a single run.
+    plan.block = plan.channels == 3 ? 3 : kBlock;
+    plan.columns = (columns - 1) * plan.lattice_column_step + halo_columns + 1;
+    plan.column_size = plan.block;
+  }
   plan.blocks = ceil_div(plan.channels, plan.block);
 }
 
@@ -52,8 +73,7 @@ void choose_bands(Conv2dPlan& plan, std::int64_t element_size) {
 void list_runs(Lattice& lattice, const std::vector<TapPosition>& taps, const Conv2dPlan& plan) {
   for (const TapPosition& tap : taps) {
     lattice.taps.push_back(tap.tap);
-    lattice.offsets.push_back(tap.row * plan.row_size() +
-                              (tap.phase * plan.phase_columns + tap.column) * plan.block);
+    lattice.offsets.push_back(tap.row * plan.row_size() + tap.column * plan.column_size);
   }
   for (std::int64_t b = 0; b < plan.blocks; ++b) {
     const auto length = std::min<std::int64_t>(plan.block, plan.channels - b * plan.block);
@@ -80,8 +100,8 @@ void list_runs(Lattice& lattice, const std::vector<TapPosition>& taps, const Con
 }
 
 void finish(Conv2dPlan& plan, const std::vector<std::vector<TapPosition>>& taps,
-            std::int64_t element_size) {
-  choose_bands(plan, element_size);
+            const PlanOptions& options) {
+  choose_bands(plan, options.element_size);
   for (std::size_t i = 0; i < taps.size(); ++i) {
     Lattice& lattice = plan.lattices[i];
     list_runs(lattice, taps[i], plan);
@@ -93,7 +113,7 @@ void finish(Conv2dPlan& plan, const std::vector<std::vector<TapPosition>>& taps,
 /// A 1x1 convolution of stride 1 sees no neighbours: all pixels of the batch are one image, whose
 /// rows are as long as the tiles like them.
 bool is_pointwise(const Conv2dShape& s) {
-  return s.r == 1 && s.s == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_h == 0 && s.pad_w == 0;
+  return sees_one_pixel(s) && s.stride_h == 1 && s.stride_w == 1;
 }
 
 Conv2dShape flattened(const Conv2dShape& shape) {
@@ -136,7 +156,7 @@ std::array<std::int64_t, 2> distances(std::int64_t taps, std::int64_t stride, st
   return {low, high};
 }
 
-Conv2dPlan plan_forward(const Conv2dShape& shape, std::int64_t element_size) {
+Conv2dPlan plan_forward(const Conv2dShape& shape, const PlanOptions& options) {
   const Conv2dShape s = is_pointwise(shape) ? flattened(shape) : shape;
   Conv2dPlan plan;
   plan.images = s.n;
@@ -144,15 +164,13 @@ Conv2dPlan plan_forward(const Conv2dShape& shape, std::int64_t element_size) {
   plan.width = s.w;
   plan.channels = s.channels_per_group();
   plan.pixel_stride = s.c;
-  split_channels(plan);
 
   plan.top = -s.pad_h;
   plan.left = -s.pad_w;
-  plan.phases = std::min(s.stride_w, (s.s - 1) * s.dilation_w + 1);
-  plan.phase_columns = s.q + (s.s - 1) * s.dilation_w / s.stride_w;
-  plan.column_step = s.stride_w;
-  // A filter of one row reads no rows in between.
+  // A filter of one row reads no rows in between, and one of one column no columns.
   (s.r == 1 ? plan.packed_row_step : plan.lattice_row_step) = s.stride_h;
+  (s.s == 1 ? plan.packed_column_step : plan.lattice_column_step) = s.stride_w;
+  choose_packing(plan, s, s.q, (s.s - 1) * s.dilation_w, options);
   plan.halo_rows = (s.r - 1) * s.dilation_h;
 
   plan.out_height = s.p;
@@ -164,16 +182,15 @@ Conv2dPlan plan_forward(const Conv2dShape& shape, std::int64_t element_size) {
   std::vector<TapPosition> taps;
   for (std::int64_t r = 0; r < s.r; ++r) {
     for (std::int64_t c = 0; c < s.s; ++c) {
-      const std::int64_t column = c * s.dilation_w;
-      taps.push_back({r * s.s + c, r * s.dilation_h, column % s.stride_w, column / s.stride_w});
+      taps.push_back({r * s.s + c, r * s.dilation_h, c * s.dilation_w});
     }
   }
   plan.lattices.push_back({.rows = s.p, .columns = s.q});
-  finish(plan, {taps}, element_size);
+  finish(plan, {taps}, options);
   return plan;
 }
 
-Conv2dPlan plan_backward_input(const Conv2dShape& shape, std::int64_t element_size) {
+Conv2dPlan plan_backward_input(const Conv2dShape& shape, const PlanOptions& options) {
   const Conv2dShape s = is_pointwise(shape) ? flattened(shape) : shape;
   Conv2dPlan plan;
   plan.images = s.n;
@@ -181,14 +198,13 @@ Conv2dPlan plan_backward_input(const Conv2dShape& shape, std::int64_t element_si
   plan.width = s.q;
   plan.channels = s.filters_per_group();
   plan.pixel_stride = s.k;
-  split_channels(plan);
 
   const auto [top, bottom] = distances(s.r, s.stride_h, s.pad_h, s.dilation_h);
   const auto [left, right] = distances(s.s, s.stride_w, s.pad_w, s.dilation_w);
   plan.top = top;
   plan.left = left;
   plan.halo_rows = bottom - top;
-  plan.phase_columns = ceil_div(s.w, s.stride_w) + right - left;
+  choose_packing(plan, s, ceil_div(s.w, s.stride_w), right - left, options);
 
   plan.out_height = s.h;
   plan.out_width = s.w;
@@ -208,36 +224,36 @@ Conv2dPlan plan_backward_input(const Conv2dShape& shape, std::int64_t element_si
       std::vector<TapPosition>& reaching = taps.emplace_back();
       for (const auto& r : reaching_taps(row, s.r, s.stride_h, s.pad_h, s.dilation_h)) {
         for (const auto& c : reaching_taps(column, s.s, s.stride_w, s.pad_w, s.dilation_w)) {
-          reaching.push_back({r.tap * s.s + c.tap, r.distance - top, 0, c.distance - left});
+          reaching.push_back({r.tap * s.s + c.tap, r.distance - top, c.distance - left});
         }
       }
     }
   }
-  finish(plan, taps, element_size);
+  finish(plan, taps, options);
   return plan;
 }
 
-using MakePlan = Conv2dPlan (*)(const Conv2dShape&, std::int64_t element_size);
+using MakePlan = Conv2dPlan (*)(const Conv2dShape&, const PlanOptions&);
 
 template <MakePlan make>
-const Conv2dPlan& cached(const Conv2dShape& shape, std::int64_t element_size) {
+const Conv2dPlan& cached(const Conv2dShape& shape, const PlanOptions& options) {
   // Never destroyed: whoever runs a convolution while the program ends may still use it.
   static std::mutex& mutex = *new std::mutex;
-  static auto& plans = *new std::map<std::pair<Conv2dShape, std::int64_t>, Conv2dPlan>;
+  static auto& plans = *new std::map<std::pair<Conv2dShape, PlanOptions>, Conv2dPlan>;
   const std::lock_guard lock(mutex);
-  const auto found = plans.find({shape, element_size});
+  const auto found = plans.find({shape, options});
   if (found != plans.end()) return found->second;
-  return plans.emplace(std::pair(shape, element_size), make(shape, element_size)).first->second;
+  return plans.emplace(std::pair(shape, options), make(shape, options)).first->second;
 }
 
 }  // namespace
 
-const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, std::int64_t element_size) {
-  return cached<plan_forward>(shape, element_size);
+const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, const PlanOptions& options) {
+  return cached<plan_forward>(shape, options);
 }
 
-const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, std::int64_t element_size) {
-  return cached<plan_backward_input>(shape, element_size);
+const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, const PlanOptions& options) {
+  return cached<plan_backward_input>(shape, options);
 }
 
 }  // namespace attune::kernels::cpu

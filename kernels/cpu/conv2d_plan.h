@@ -16,10 +16,10 @@
 // Sources are packed, a band of rows at a time, so that the innermost loops see nothing of
 // padding, stride or the number of channels:
 //
-//     [block of channels][row][phase][column][channel in block]
+//     [block of channels][row][column][channel in block]
 //
-// Padding becomes zeros. Phase f holds every stride_w-th column, beginning at column f: what one
-// tap reads for neighbouring outputs is then neighbouring columns, for any stride.
+// Padding becomes zeros. What has no padding and no neighbours, a 1x1 filter, may as well be read
+// where it is: then the "packed" source is the source itself, all channels being one block.
 namespace attune::kernels::cpu {
 
 /// Channels in a block: a cache line of floats.
@@ -66,13 +66,15 @@ struct Conv2dPlan {
   std::int64_t pixel_stride = 0;  ///< channels of all groups
 
   // Its packed form.
-  int block = 0;  ///< channels in a block, and elements between neighbouring columns
-  std::int64_t blocks = 0, phases = 1, phase_columns = 0;
-  std::int64_t top = 0, left = 0;     ///< source row of a lattice's row 0, column of column 0
-  std::int64_t column_step = 1;       ///< source columns between neighbouring columns of a phase
-  std::int64_t packed_row_step = 1;   ///< source rows between neighbouring packed rows
+  bool packs = true;                          ///< or it is the source itself
+  std::int64_t block = 0, blocks = 0;         ///< channels in a block, and how many blocks
+  std::int64_t columns = 0, column_size = 0;  ///< columns in a row, elements between neighbours
+  std::int64_t top = 0, left = 0;    ///< source row of a lattice's row 0, column of column 0
+  std::int64_t packed_row_step = 1;  ///< source rows between neighbouring packed rows
+  std::int64_t packed_column_step = 1;
   std::int64_t lattice_row_step = 1;  ///< packed rows between neighbouring rows of a lattice
-  std::int64_t halo_rows = 0;         ///< packed rows of a band of one row, less one
+  std::int64_t lattice_column_step = 1;
+  std::int64_t halo_rows = 0;  ///< packed rows of a band of one row, less one
 
   // The output.
   std::int64_t out_height = 0, out_width = 0, out_channels = 0, out_pixel_stride = 0;
@@ -84,18 +86,31 @@ struct Conv2dPlan {
   // Bands: rows [i * band_rows, (i + 1) * band_rows) of every lattice.
   std::int64_t band_rows = 0, bands = 0;
 
-  std::int64_t row_size() const { return phases * phase_columns * block; }
+  std::int64_t row_size() const { return columns * column_size; }
+  /// Elements between what neighbouring rows and columns of a lattice read.
+  std::int64_t lattice_row_size() const { return lattice_row_step * row_size(); }
+  std::int64_t lattice_column_size() const { return lattice_column_step * column_size; }
   std::int64_t packed_rows(std::int64_t rows) const {
     return (rows - 1) * lattice_row_step + halo_rows + 1;
   }
-  std::int64_t block_size() const { return packed_rows(band_rows) * row_size(); }
-  std::int64_t band_size() const { return blocks * block_size(); }
+  /// An odd number of blocks of 16: were it a multiple of 4 KB, all channels of a pixel would fall
+  /// into the same few sets of the L1 cache.
+  std::int64_t block_size() const { return (packed_rows(band_rows) * row_size()) | kBlock; }
+  std::int64_t band_size() const { return packs ? blocks * block_size() : 0; }
 };
 
-/// Plans for elements of `element_size` bytes, made once for each geometry and kept: a network asks
-/// for the same ones in every step. Thread-safe.
-const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, std::int64_t element_size);
-const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, std::int64_t element_size);
+/// What a plan is made for: elements of `element_size` bytes. The source of 1x1 filters is read
+/// where it is if what neighbouring outputs read is at most `max_pixel_bytes` apart.
+struct PlanOptions {
+  std::int64_t element_size = 0, max_pixel_bytes = 0;
+
+  auto operator<=>(const PlanOptions&) const = default;
+};
+
+/// Plans, made once for each geometry and kept: a network asks for the same ones in every step.
+/// Thread-safe.
+const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, const PlanOptions& options);
+const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, const PlanOptions& options);
 
 }  // namespace attune::kernels::cpu
 

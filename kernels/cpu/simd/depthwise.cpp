@@ -32,10 +32,11 @@ void transpose_filter(T* taps, const T* w, const Conv2dShape& shape, std::int64_
 }
 
 /// One row of a lattice, one vector of channels, `at` elements into `out`: sum over taps of x[pixel
-/// + tap] * w[tap].
+/// + tap] * w[tap], pixels being `stride` elements apart.
 template <typename T>
-void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, const Lattice& lattice,
-                             const TileOutput<T>& out, std::int64_t at, std::int64_t pixels) {
+void multiply_row_by_channel(const T* x, std::int64_t stride, const T* w, std::int64_t w_stride,
+                             const Lattice& lattice, const TileOutput<T>& out, std::int64_t at,
+                             std::int64_t pixels) {
   const auto tile = [&]<int kPixels>(std::integral_constant<int, kPixels>) ATTUNE_INLINE_LAMBDA {
     Vector<T> sum[kPixels][1];
     clear(sum);
@@ -43,10 +44,10 @@ void multiply_row_by_channel(const T* x, const T* w, std::int64_t w_stride, cons
       const Vector<T> weight = load(w + lattice.taps[t] * w_stride);
       const T* in = x + lattice.offsets[t];
       unroll<kPixels>([&](auto p)
-                          ATTUNE_INLINE_LAMBDA { sum[p][0] += load(in + p * kBlock) * weight; });
+                          ATTUNE_INLINE_LAMBDA { sum[p][0] += load(in + p * stride) * weight; });
     }
     finish_tile(sum, out, at);
-    x += kPixels * kBlock;
+    x += kPixels * stride;
     at += kPixels * out.pixel_stride;
   };
   for (; pixels >= kTilePixels; pixels -= kTilePixels) {
@@ -85,9 +86,9 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
               (image * plan.out_height + lattice.row + row * plan.out_row_step) * plan.out_width +
               lattice.column;
           multiply_row_by_channel(packed + c / kBlock * plan.block_size() + c % kBlock +
-                                      (row - first) * plan.lattice_row_step * plan.row_size(),
-                                  taps.data() + c, stride, lattice, block,
-                                  pixel * plan.out_pixel_stride, lattice.columns);
+                                      (row - first) * plan.lattice_row_size(),
+                                  plan.lattice_column_size(), taps.data() + c, stride, lattice,
+                                  block, pixel * plan.out_pixel_stride, lattice.columns);
         }
       }
     }
@@ -99,19 +100,21 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
 template <typename T>
 void depthwise_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                        const Conv2dEpilogue<T>& epilogue) {
-  correlate(y, x, w, conv2d_forward_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
+  correlate(y, x, w, conv2d_forward_plan(ungrouped(shape), {.element_size = sizeof(T)}), shape,
+            epilogue);
 }
 
 template <typename T>
 void depthwise_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dShape& shape,
                               const Conv2dEpilogue<T>& epilogue) {
-  correlate(dx, dy, w, conv2d_backward_input_plan(ungrouped(shape), sizeof(T)), shape, epilogue);
+  correlate(dx, dy, w, conv2d_backward_input_plan(ungrouped(shape), {.element_size = sizeof(T)}),
+            shape, epilogue);
 }
 
 template <typename T>
 void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                                bool accumulate, double* dy_sums) {
-  const Conv2dPlan& plan = conv2d_forward_plan(ungrouped(shape), sizeof(T));
+  const Conv2dPlan& plan = conv2d_forward_plan(ungrouped(shape), {.element_size = sizeof(T)});
   const Lattice& lattice = plan.lattices.front();
   const std::int64_t taps = shape.r * shape.s, stride = plan.blocks * kBlock;
   const std::int64_t units = plan.images * plan.bands;
@@ -145,14 +148,14 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
           for (std::int64_t row = 0; row < rows; ++row) {
             unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
               in[t] = block + lattice.offsets[static_cast<std::size_t>(first_tap + t)] +
-                      row * plan.lattice_row_step * plan.row_size();
+                      row * plan.lattice_row_size();
             });
             const T* gradients = dy_band + row * plan.out_width * shape.k + c;
             for (std::int64_t q = 0; q < plan.out_width; ++q) {
               const T* at = gradients + q * shape.k;
               const Vector<T> gradient = live == kLanes<T> ? load(at) : load_partly(at, live);
               unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
-                sum[t] += load(in[t] + q * kBlock) * gradient;
+                sum[t] += load(in[t] + q * plan.lattice_column_size()) * gradient;
               });
             }
           }

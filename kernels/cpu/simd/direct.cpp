@@ -13,16 +13,26 @@
 namespace attune::kernels::cpu::ATTUNE_ISA {
 namespace {
 
-/// Calls body<kStride, kVectors>() for the distance between packed columns and the vectors of
-/// output channels in a tile.
+/// How far apart the source's pixels may be to be read where they are: those of a tile are read
+/// together, and if they were 2 or 4 KB apart they would fall into the same few sets of the L1
+/// cache.
+constexpr std::int64_t kMaxPixelBytes = 1 << 10;
+
+/// The part of a source that the rows from `first` on of an image see: where it is, or else packed
+/// into `scratch`.
+template <typename T>
+const T* source_band(T* scratch, const T* source, const Conv2dPlan& plan, std::int64_t image,
+                     std::int64_t group, std::int64_t first, std::int64_t rows) {
+  source += image * plan.height * plan.width * plan.pixel_stride + group * plan.channels;
+  if (!plan.packs) return source + first * plan.lattice_row_size();
+  pack_band(scratch, source, plan, first, rows);
+  return scratch;
+}
+
+/// Calls body<kVectors>() for the vectors of output channels in a tile.
 template <typename T, typename Body>
-void with_tile_variant(const Conv2dPlan& plan, const Body& body) {
-  const bool wide = plan.out_channels > kLanes<T>;
-  if (plan.block == 3) {
-    wide ? body.template operator()<3, 2>() : body.template operator()<3, 1>();
-  } else {
-    wide ? body.template operator()<16, 2>() : body.template operator()<16, 1>();
-  }
+void with_vectors(std::int64_t out_channels, const Body& body) {
+  out_channels > kLanes<T> ? body.template operator()<2>() : body.template operator()<1>();
 }
 
 /// The output of one chunk of runs, which goes on from the sums of those before. They are kept
@@ -48,7 +58,7 @@ TileOutput<T> chunk_output(TileOutput<T> out, bool first, bool last) {
 
 /// One band of one image and group, all lattices and output channels. `image` is where the image's
 /// first pixel is in `out`.
-template <int kStride, int kVectors, typename T>
+template <int kVectors, typename T>
 void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter,
                     const TileOutput<T>& out, std::int64_t image, Range band) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
@@ -65,12 +75,12 @@ void correlate_band(const Conv2dPlan& plan, const T* packed, const T* filter,
           const bool last_row = row == lattice.rows - 1;
           const std::int64_t pixel =
               (lattice.row + row * plan.out_row_step) * plan.out_width + lattice.column;
-          multiply_row<kStride, kVectors>(
-              packed + (row - band.first) * plan.lattice_row_step * plan.row_size(),
-              lattice_filter + (k * lattice.steps + chunk.first_step) * kWidth,
-              lattice.runs.data() + chunk.first_run, chunk.run_count, block,
-              image + pixel * plan.out_pixel_stride,
-              lattice.columns - (last_row ? plan.missing_columns : 0));
+          multiply_row<kVectors>(packed + (row - band.first) * plan.lattice_row_size(),
+                                 plan.lattice_column_size(),
+                                 lattice_filter + (k * lattice.steps + chunk.first_step) * kWidth,
+                                 lattice.runs.data() + chunk.first_run, chunk.run_count, block,
+                                 image + pixel * plan.out_pixel_stride,
+                                 lattice.columns - (last_row ? plan.missing_columns : 0));
         }
       }
     }
@@ -82,7 +92,7 @@ template <typename T>
 void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& plan,
                const FilterStrides& strides, std::int64_t groups,
                const Conv2dEpilogue<T>& epilogue) {
-  with_tile_variant<T>(plan, [&]<int kStride, int kVectors>() {
+  with_vectors<T>(plan.out_channels, [&]<int kVectors>() {
     constexpr std::int64_t kWidth = kVectors * kLanes<T>;
     const std::int64_t blocks = ceil_div(plan.out_channels, kWidth);
     const std::int64_t filter_size = blocks * plan.steps * kWidth;
@@ -107,18 +117,14 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
       const std::int64_t group = unit % groups;
       const std::int64_t image = unit / groups / plan.bands;
       const std::int64_t first = unit / groups % plan.bands * plan.band_rows;
-      T* packed = scratch.data() + worker * plan.band_size();
-      pack_band(
-          packed,
-          source + image * plan.height * plan.width * plan.pixel_stride + group * plan.channels,
-          plan, first, plan.band_rows);
+      const T* packed = source_band(scratch.data() + worker * plan.band_size(), source, plan, image,
+                                    group, first, plan.band_rows);
       const TileOutput<T> all{out, plan.out_column_step * plan.out_pixel_stride,
                               (group + 1) * plan.out_channels, epilogue};
-      correlate_band<kStride, kVectors>(
-          plan, packed, filters.data() + group * filter_size,
-          all.from_channel(group * plan.out_channels),
-          image * plan.out_height * plan.out_width * plan.out_pixel_stride,
-          Range{first, first + plan.band_rows});
+      correlate_band<kVectors>(plan, packed, filters.data() + group * filter_size,
+                               all.from_channel(group * plan.out_channels),
+                               image * plan.out_height * plan.out_width * plan.out_pixel_stride,
+                               Range{first, first + plan.band_rows});
     });
   });
 }
@@ -126,14 +132,14 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
 /// The gradient of the filter, summed up in slices of the batch, each split by output channels if
 /// the batch alone does not keep the threads busy. A slice has a packed filter of its own, and must
 /// have pixels enough to be worth adding that up in the end.
-template <int kStride, int kVectors, typename T>
+template <int kVectors, typename T>
 class DirectFilterGradient {
  public:
   DirectFilterGradient(const T* x, const T* dy, const Conv2dShape& shape, double* dy_sums)
       : x_(x),
         dy_(dy),
         shape_(shape),
-        plan_(conv2d_forward_plan(shape, sizeof(T))),
+        plan_(conv2d_forward_plan(shape, {sizeof(T), kMaxPixelBytes})),
         slices_(slices_of(plan_, filter_size() * static_cast<std::int64_t>(sizeof(T)))),
         parts_(parts_of_slice(slices_, blocks())),
         sums_(slices_ * filter_size()),
@@ -151,11 +157,11 @@ class DirectFilterGradient {
       std::fill_n(sums + group * group_size() + part.first * block_size(),
                   part.size() * block_size(), T(0));
     }
-    T* packed = scratch_.data() + worker * scratch_size();
+    T* scratch = scratch_.data() + worker * scratch_size();
     const Range units = piece(plan_.images * plan_.bands, slices_, slice);
     for (std::int64_t unit = units.first; unit < units.last; ++unit) {
       for (std::int64_t group = 0; group < shape_.groups; ++group) {
-        add_band(sums + group * group_size(), packed, unit, group, slice, part);
+        add_band(sums + group * group_size(), scratch, unit, group, slice, part);
       }
     }
   }
@@ -178,13 +184,8 @@ class DirectFilterGradient {
       T* out = dw + group * strides.group + k * kWidth * strides.output;
       for_each_step_block(plan_, plan_.lattices.front(), strides,
                           [&](std::int64_t step, std::int64_t count, std::int64_t offset) {
-                            for (std::int64_t o = 0; o < live; ++o) {
-                              for (std::int64_t c = 0; c < count; ++c) {
-                                T& element = out[o * strides.output + offset + c];
-                                const T sum = block[(step + c) * kWidth + o];
-                                element = accumulate ? element + sum : sum;
-                              }
-                            }
+                            transpose_rows(out + offset, strides.output, block + step * kWidth,
+                                           kWidth, count, live, accumulate);
                           });
     });
   }
@@ -215,14 +216,12 @@ class DirectFilterGradient {
   std::int64_t scratch_size() const { return plan_.band_size() + padded_size(); }
 
   /// Adds what one band of one group contributes to some blocks of its output channels.
-  void add_band(T* sums, T* packed, std::int64_t unit, std::int64_t group, std::int64_t slice,
+  void add_band(T* sums, T* scratch, std::int64_t unit, std::int64_t group, std::int64_t slice,
                 Range part) {
     const std::int64_t image = unit / plan_.bands;
     const std::int64_t first = unit % plan_.bands * plan_.band_rows;
     const std::int64_t rows = std::min(plan_.band_rows, plan_.out_height - first);
-    pack_band(packed,
-              x_ + image * plan_.height * plan_.width * plan_.pixel_stride + group * plan_.channels,
-              plan_, first, rows);
+    const T* packed = source_band(scratch, x_, plan_, image, group, first, rows);
 
     // The last row of a flattened batch is a shorter one.
     const bool ragged = plan_.missing_columns > 0 && first + rows == plan_.out_height;
@@ -234,7 +233,7 @@ class DirectFilterGradient {
     bias_.add(slice, group * plan_.out_channels + k,
               std::min(part.last * kWidth, plan_.out_channels) - k, dy + k, shape_.k, pixels);
     if (pads()) {
-      T* padded = packed + plan_.band_size();
+      T* padded = scratch + plan_.band_size();
       std::fill_n(padded, padded_size(), T(0));
       copy_pixels(padded, dy_pixel(), dy, shape_.k, plan_.out_channels, pixels);
       dy = padded;
@@ -243,7 +242,7 @@ class DirectFilterGradient {
     const std::int64_t whole_rows = rows - (ragged ? 1 : 0);
     add_rows(sums, packed, dy, part, whole_rows, plan_.out_width);
     if (ragged) {
-      add_rows(sums, packed + whole_rows * plan_.lattice_row_step * plan_.row_size(),
+      add_rows(sums, packed + whole_rows * plan_.lattice_row_size(),
                dy + whole_rows * plan_.out_width * dy_pixel(), part, 1, plan_.out_width - missing);
     }
   }
@@ -253,9 +252,10 @@ class DirectFilterGradient {
     for (std::int64_t k = part.first; k < part.last; ++k) {
       T* block = sums + k * block_size();
       for (const Run& run : plan_.lattices.front().runs) {
-        multiply_weight_rows<kStride, kVectors>(
-            block, run.length, packed + run.offset, plan_.lattice_row_step * plan_.row_size(),
-            dy + k * kWidth, plan_.out_width * dy_pixel(), dy_pixel(), rows, columns);
+        multiply_weight_rows<kVectors>(block, run.length, packed + run.offset,
+                                       {plan_.lattice_row_size(), plan_.lattice_column_size()},
+                                       dy + k * kWidth, {plan_.out_width * dy_pixel(), dy_pixel()},
+                                       rows, columns);
         block += run.length * kWidth;
       }
     }
@@ -275,8 +275,8 @@ class DirectFilterGradient {
 template <typename T>
 void direct_forward(T* y, const T* x, const Filter<T>& w, const Conv2dShape& shape,
                     const Conv2dEpilogue<T>& epilogue) {
-  correlate(y, x, w, conv2d_forward_plan(shape, sizeof(T)), filter_strides(shape), shape.groups,
-            epilogue);
+  correlate(y, x, w, conv2d_forward_plan(shape, {sizeof(T), kMaxPixelBytes}), filter_strides(shape),
+            shape.groups, epilogue);
 }
 
 template <typename T>
@@ -284,15 +284,15 @@ void direct_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2dS
                            const Conv2dEpilogue<T>& epilogue) {
   FilterStrides strides = filter_strides(shape);
   std::swap(strides.input, strides.output);
-  correlate(dx, dy, w, conv2d_backward_input_plan(shape, sizeof(T)), strides, shape.groups,
-            epilogue);
+  correlate(dx, dy, w, conv2d_backward_input_plan(shape, {sizeof(T), kMaxPixelBytes}), strides,
+            shape.groups, epilogue);
 }
 
 template <typename T>
 void direct_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                             bool accumulate, double* dy_sums) {
-  with_tile_variant<T>(conv2d_forward_plan(shape, sizeof(T)), [&]<int kStride, int kVectors>() {
-    DirectFilterGradient<kStride, kVectors, T> gradient(x, dy, shape, dy_sums);
+  with_vectors<T>(shape.filters_per_group(), [&]<int kVectors>() {
+    DirectFilterGradient<kVectors, T> gradient(x, dy, shape, dy_sums);
     const std::int64_t tasks = gradient.tasks();
     parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
       gradient.compute(task, worker);

@@ -3,9 +3,17 @@
 #include <algorithm>
 
 #include "attune/kernels/cpu/simd/tile.h"
+#include "attune/kernels/cpu/simd/transpose.h"
 
 // Copies of what tiles read, in the order in which they read it.
 namespace attune::kernels::cpu::ATTUNE_ISA {
+
+/// kBlock channels of a pixel.
+template <typename T>
+ATTUNE_INLINE void copy_block(T* to, const T* from) {
+  unroll<kBlock / kLanes<T>>(
+      [&](auto v) ATTUNE_INLINE_LAMBDA { store(to + v * kLanes<T>, load(from + v * kLanes<T>)); });
+}
 
 /// `count` pixels of `channels` each, `from_stride` elements apart, to `to_stride` elements apart.
 template <typename T>
@@ -15,9 +23,7 @@ void copy_pixels(T* to, std::int64_t to_stride, const T* from, std::int64_t from
     std::memcpy(to, from, static_cast<std::size_t>(count * channels) * sizeof(T));
   } else if (channels == kBlock) {
     for (std::int64_t i = 0; i < count; ++i) {
-      unroll<kBlock / kLanes<T>>([&](auto v) ATTUNE_INLINE_LAMBDA {
-        store(to + i * to_stride + v * kLanes<T>, load(from + i * from_stride + v * kLanes<T>));
-      });
+      copy_block(to + i * to_stride, from + i * from_stride);
     }
   } else {
     for (std::int64_t i = 0; i < count; ++i) {
@@ -27,36 +33,46 @@ void copy_pixels(T* to, std::int64_t to_stride, const T* from, std::int64_t from
 }
 
 /// Packs what the lattice rows [first, first + rows) of an image see (conv2d_plan.h). `image`
-/// points to the first pixel's first channel of the group.
+/// points to the first pixel's first channel of the group. The source is read in the order in which
+/// it lies in memory, which is further away than what is written.
 template <typename T>
 void pack_band(T* packed, const T* image, const Conv2dPlan& plan, std::int64_t first,
                std::int64_t rows) {
-  for (std::int64_t b = 0; b < plan.blocks; ++b) {
-    const std::int64_t channels =
-        std::min<std::int64_t>(plan.block, plan.channels - b * plan.block);
-    for (std::int64_t i = 0; i < plan.packed_rows(rows); ++i) {
-      const std::int64_t h = plan.top + (first * plan.lattice_row_step + i) * plan.packed_row_step;
-      T* to = packed + b * plan.block_size() + i * plan.row_size();
-      if (h < 0 || h >= plan.height) {
-        std::fill_n(to, plan.row_size(), T(0));
-        continue;
+  for (std::int64_t i = 0; i < plan.packed_rows(rows); ++i) {
+    const std::int64_t h = plan.top + (first * plan.lattice_row_step + i) * plan.packed_row_step;
+    T* const to = packed + i * plan.row_size();
+    const auto clear_columns = [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = 0; b < plan.blocks; ++b) {
+        std::fill_n(to + b * plan.block_size() + begin * plan.block, (end - begin) * plan.block,
+                    T(0));
       }
-      const std::int64_t width = plan.width - (h == plan.height - 1 ? plan.missing_columns : 0);
-      for (std::int64_t phase = 0; phase < plan.phases;
-           ++phase, to += plan.phase_columns * plan.block) {
-        // Column j holds source column left + j * step; those in [begin, end) exist.
-        const std::int64_t step = plan.column_step, left = plan.left + phase;
-        const std::int64_t begin =
-            std::clamp<std::int64_t>((step - 1 - left) / step, 0, plan.phase_columns);
-        const std::int64_t end =
-            std::clamp<std::int64_t>((width - left + step - 1) / step, begin, plan.phase_columns);
-        std::fill_n(to, begin * plan.block, T(0));
-        copy_pixels(
-            to + begin * plan.block, plan.block,
-            image + (h * plan.width + left + begin * step) * plan.pixel_stride + b * plan.block,
-            step * plan.pixel_stride, channels, end - begin);
-        std::fill_n(to + end * plan.block, (plan.phase_columns - end) * plan.block, T(0));
+    };
+    if (h < 0 || h >= plan.height) {
+      clear_columns(0, plan.columns);
+      continue;
+    }
+    // Column j holds source column left + j * step; those in [begin, end) exist.
+    const std::int64_t width = plan.width - (h == plan.height - 1 ? plan.missing_columns : 0);
+    const std::int64_t step = plan.packed_column_step, left = plan.left;
+    const std::int64_t begin = std::clamp<std::int64_t>((step - 1 - left) / step, 0, plan.columns);
+    const std::int64_t end =
+        std::clamp<std::int64_t>((width - left + step - 1) / step, begin, plan.columns);
+    clear_columns(0, begin);
+    clear_columns(end, plan.columns);
+    const T* from = image + (h * plan.width + left + begin * step) * plan.pixel_stride;
+    const std::int64_t from_stride = step * plan.pixel_stride;
+    if (plan.blocks == 1) {
+      copy_pixels(to + begin * plan.block, plan.block, from, from_stride, plan.channels,
+                  end - begin);
+      continue;
+    }
+    const std::int64_t whole = plan.channels / kBlock;
+    for (std::int64_t j = begin; j < end; ++j, from += from_stride) {
+      T* const pixel = to + j * plan.block;
+      for (std::int64_t b = 0; b < whole; ++b) {
+        copy_block(pixel + b * plan.block_size(), from + b * kBlock);
       }
+      std::copy(from + whole * kBlock, from + plan.channels, pixel + whole * plan.block_size());
     }
   }
 }
@@ -83,7 +99,7 @@ ATTUNE_INLINE void for_each_step_block(const Conv2dPlan& plan, const Lattice& la
                                        const FilterStrides& strides, const Visit& visit) {
   std::int64_t step = 0;
   for (std::int64_t b = 0; b < plan.blocks; ++b) {
-    const std::int64_t count = std::min<std::int64_t>(plan.block, plan.channels - b * plan.block);
+    const std::int64_t count = std::min(plan.block, plan.channels - b * plan.block);
     for (std::size_t t = 0; t < lattice.taps.size(); ++t, step += count) {
       visit(step, count, lattice.taps[t] * strides.tap + b * plan.block * strides.input);
     }
@@ -107,11 +123,7 @@ void pack_filter(T* packed, const T* w, const Conv2dPlan& plan, const Lattice& l
                           }
                           return;
                         }
-                        for (std::int64_t k = 0; k < live; ++k) {
-                          for (std::int64_t c = 0; c < count; ++c) {
-                            to[c * width + k] = from[k * strides.output + c * strides.input];
-                          }
-                        }
+                        transpose_rows(to, width, from, strides.output, live, count);
                       });
 }
 

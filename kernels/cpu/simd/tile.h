@@ -27,36 +27,38 @@ ATTUNE_INLINE void store_tile(T* to, const V (&tile)[kRows][kColumns]) {
   });
 }
 
-/// sum[p][v] += x[p * kStride] * filter[v]: one step, which is one input channel of one tap.
-template <int kStride, int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void multiply_step(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter) {
+/// sum[p][v] += x[p * stride] * filter[v]: one step, which is one input channel of one tap.
+template <int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void multiply_step(Vector<T> (&sum)[kPixels][kVectors], const T* x,
+                                 std::int64_t stride, const T* filter) {
   Vector<T> w[kVectors];
   unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { w[v] = load(filter + v * kLanes<T>); });
   unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
-    unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[p][v] += x[p * kStride] * w[v]; });
+    unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA { sum[p][v] += x[p * stride] * w[v]; });
   });
 }
 
 /// `count` steps. Four at a time, or else the loop itself would take an eighth of the time.
-template <int kStride, int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void multiply_steps(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter,
-                                  std::int64_t count) {
+template <int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void multiply_steps(Vector<T> (&sum)[kPixels][kVectors], const T* x,
+                                  std::int64_t stride, const T* filter, std::int64_t count) {
   constexpr int kWidth = kVectors * kLanes<T>;
   const T* const end = x + count;
   for (; end - x >= 4; x += 4, filter += 4 * kWidth) {
     unroll<4>([&](auto step) ATTUNE_INLINE_LAMBDA {
-      multiply_step<kStride>(sum, x + step, filter + step * kWidth);
+      multiply_step(sum, x + step, stride, filter + step * kWidth);
     });
   }
-  for (; x != end; ++x, filter += kWidth) multiply_step<kStride>(sum, x, filter);
+  for (; x != end; ++x, filter += kWidth) multiply_step(sum, x, stride, filter);
 }
 
 /// All steps of all runs.
-template <int kStride, int kPixels, int kVectors, typename T>
-ATTUNE_INLINE void multiply_tile(Vector<T> (&sum)[kPixels][kVectors], const T* x, const T* filter,
-                                 const Run* runs, std::int64_t run_count) {
+template <int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void multiply_tile(Vector<T> (&sum)[kPixels][kVectors], const T* x,
+                                 std::int64_t stride, const T* filter, const Run* runs,
+                                 std::int64_t run_count) {
   for (const Run* run = runs; run != runs + run_count; ++run) {
-    multiply_steps<kStride>(sum, x + run->offset, filter, run->length);
+    multiply_steps(sum, x + run->offset, stride, filter, run->length);
     filter += run->length * kVectors * kLanes<T>;
   }
 }
@@ -186,15 +188,15 @@ ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileO
 /// Tiles of kPixels outputs, from pixel `first` on until fewer than that are left in a row of
 /// `pixels` that is `at` elements into `out`; returns the first pixel that is left. A function for
 /// each size: compilers take very long over one that has them all.
-template <int kStride, int kPixels, int kVectors, typename T>
-[[gnu::noinline]] std::int64_t multiply_tiles(const T* x, const T* filter, const Run* runs,
-                                              std::int64_t run_count, const TileOutput<T>& out,
-                                              std::int64_t at, std::int64_t first,
-                                              std::int64_t pixels) {
+template <int kPixels, int kVectors, typename T>
+[[gnu::noinline]] std::int64_t multiply_tiles(const T* x, std::int64_t stride, const T* filter,
+                                              const Run* runs, std::int64_t run_count,
+                                              const TileOutput<T>& out, std::int64_t at,
+                                              std::int64_t first, std::int64_t pixels) {
   for (; first + kPixels <= pixels; first += kPixels) {
     Vector<T> sum[kPixels][kVectors];
     clear(sum);
-    multiply_tile<kStride>(sum, x + first * kStride, filter, runs, run_count);
+    multiply_tile(sum, x + first * stride, stride, filter, runs, run_count);
     finish_tile(sum, out, at + first * out.pixel_stride);
   }
   return first;
@@ -223,14 +225,15 @@ ATTUNE_INLINE void for_each_tile_size(std::int64_t count, const TilesOf& tiles_o
   size(std::integral_constant<int, 1>{});
 }
 
-/// A row of `pixels` neighbouring outputs, `at` elements into `out`. What a pixel gets does not
-/// depend on the tile it falls into.
-template <int kStride, int kVectors, typename T>
-void multiply_row(const T* x, const T* filter, const Run* runs, std::int64_t run_count,
-                  const TileOutput<T>& out, std::int64_t at, std::int64_t pixels) {
+/// A row of `pixels` neighbouring outputs, `at` elements into `out`, whose inputs are `stride`
+/// elements apart. What a pixel gets does not depend on the tile it falls into.
+template <int kVectors, typename T>
+void multiply_row(const T* x, std::int64_t stride, const T* filter, const Run* runs,
+                  std::int64_t run_count, const TileOutput<T>& out, std::int64_t at,
+                  std::int64_t pixels) {
   for_each_tile_size<kVectors>(pixels, [&]<int kPixels>(std::int64_t first) {
-    return multiply_tiles<kStride, kPixels, kVectors>(x, filter, runs, run_count, out, at, first,
-                                                      pixels);
+    return multiply_tiles<kPixels, kVectors>(x, stride, filter, runs, run_count, out, at, first,
+                                             pixels);
   });
 }
 
@@ -245,12 +248,17 @@ ATTUNE_INLINE void multiply_weight_step(Vector<T> (&sum)[kInputs][kVectors], con
   });
 }
 
-/// dw[i][v] += sum over rows and columns of x[row][column * kStride + i] * dy[row][column][v], or =
-/// if dw holds nothing yet
-template <int kStride, int kInputs, int kVectors, typename T>
-[[gnu::noinline]] void multiply_weight_tile(T* dw, const T* x, std::int64_t x_row, const T* dy,
-                                            std::int64_t dy_row, std::int64_t dy_pixel,
-                                            std::int64_t rows, std::int64_t columns, bool fresh) {
+/// Rows of pixels in memory, for the sums over them: elements between rows, and between neighbours.
+struct PixelSteps {
+  std::int64_t row = 0, pixel = 0;
+};
+
+/// dw[i][v] += sum over rows and columns of x[row][column][i] * dy[row][column][v], or = if dw
+/// holds nothing yet
+template <int kInputs, int kVectors, typename T>
+[[gnu::noinline]] void multiply_weight_tile(T* dw, const T* x, PixelSteps x_steps, const T* dy,
+                                            PixelSteps dy_steps, std::int64_t rows,
+                                            std::int64_t columns, bool fresh) {
   constexpr int kWidth = kVectors * kLanes<T>;
   Vector<T> sum[kInputs][kVectors];
   clear(sum);
@@ -260,16 +268,18 @@ template <int kStride, int kInputs, int kVectors, typename T>
           [&](auto v) ATTUNE_INLINE_LAMBDA { sum[i][v] = load(dw + i * kWidth + v * kLanes<T>); });
     });
   }
-  for (std::int64_t row = 0; row < rows; ++row, x += x_row, dy += dy_row) {
+  for (std::int64_t row = 0; row < rows; ++row, x += x_steps.row, dy += dy_steps.row) {
     const T* in = x;
     const T* out = dy;
     std::int64_t left = columns;
-    for (; left >= 4; left -= 4, in += 4 * kStride, out += 4 * dy_pixel) {
+    for (; left >= 4; left -= 4, in += 4 * x_steps.pixel, out += 4 * dy_steps.pixel) {
       unroll<4>([&](auto q) ATTUNE_INLINE_LAMBDA {
-        multiply_weight_step(sum, in + q * kStride, out + q * dy_pixel);
+        multiply_weight_step(sum, in + q * x_steps.pixel, out + q * dy_steps.pixel);
       });
     }
-    for (; left > 0; --left, in += kStride, out += dy_pixel) multiply_weight_step(sum, in, out);
+    for (; left > 0; --left, in += x_steps.pixel, out += dy_steps.pixel) {
+      multiply_weight_step(sum, in, out);
+    }
   }
   store_tile(dw, sum);
 }
@@ -279,10 +289,10 @@ template <int kVectors>
 inline constexpr int kMaxInputs = (kVectorRegisters == 32 ? 16 : 12) / kVectors;
 
 /// The same for any number of inputs, split evenly.
-template <int kStride, int kVectors, typename T>
-void multiply_weight_rows(T* dw, std::int64_t inputs, const T* x, std::int64_t x_row, const T* dy,
-                          std::int64_t dy_row, std::int64_t dy_pixel, std::int64_t rows,
-                          std::int64_t columns, bool fresh = false) {
+template <int kVectors, typename T>
+void multiply_weight_rows(T* dw, std::int64_t inputs, const T* x, PixelSteps x_steps, const T* dy,
+                          PixelSteps dy_steps, std::int64_t rows, std::int64_t columns,
+                          bool fresh = false) {
   constexpr int kMax = kMaxInputs<kVectors>;
   std::int64_t tiles = (inputs + kMax - 1) / kMax;
   for (std::int64_t first = 0; first < inputs; --tiles) {
@@ -290,9 +300,8 @@ void multiply_weight_rows(T* dw, std::int64_t inputs, const T* x, std::int64_t x
     unroll<kMax>([&](auto i) ATTUNE_INLINE_LAMBDA {
       constexpr int kInputs = i + 1;
       if (size == kInputs) {
-        multiply_weight_tile<kStride, kInputs, kVectors>(dw + first * kVectors * kLanes<T>,
-                                                         x + first, x_row, dy, dy_row, dy_pixel,
-                                                         rows, columns, fresh);
+        multiply_weight_tile<kInputs, kVectors>(dw + first * kVectors * kLanes<T>, x + first,
+                                                x_steps, dy, dy_steps, rows, columns, fresh);
       }
     });
     first += size;

@@ -4,6 +4,7 @@
 
 #include "attune/kernels/cpu/conv2d_plan.h"
 #include "attune/kernels/cpu/parallel.h"
+#include "attune/kernels/cpu/simd/transpose.h"
 #include "attune/kernels/cpu/simd/winograd_transform.h"
 
 // Filters in the frequency domain of Winograd's algorithm, packed as the micro-kernel reads them:
@@ -20,61 +21,6 @@ struct FilterView {
   std::int64_t tap(std::int64_t t) const { return (turned ? 8 - t : t) * tap_stride; }
 };
 
-/// Calls visit(filter offset, buffer offset) for outputs [k, k + live) of inputs [c, c + kBlock),
-/// the buffer being [tap][input][width].
-template <typename Visit>
-ATTUNE_INLINE void for_each_filter_element(const FilterView& view, std::int64_t k,
-                                           std::int64_t live, std::int64_t width, std::int64_t c,
-                                           const Visit& visit) {
-  const auto element = [&](std::int64_t o, std::int64_t t, std::int64_t i) ATTUNE_INLINE_LAMBDA {
-    visit((k + o) * view.output_stride + view.tap(t) + (c + i) * view.input_stride,
-          (t * kBlock + i) * width + o);
-  };
-  // Neighbours in the filter innermost.
-  if (view.output_stride == 1) {
-    for (std::int64_t t = 0; t < 9; ++t) {
-      for (std::int64_t i = 0; i < kBlock; ++i) {
-        for (std::int64_t o = 0; o < live; ++o) element(o, t, i);
-      }
-    }
-    return;
-  }
-  for (std::int64_t o = 0; o < live; ++o) {
-    for (std::int64_t t = 0; t < 9; ++t) {
-      for (std::int64_t i = 0; i < kBlock; ++i) element(o, t, i);
-    }
-  }
-}
-
-/// Outputs [k, k + width) of inputs [c, c + kBlock) of a filter as [tap][input][width], zeros where
-/// there are no more outputs. Their number is a multiple of the lanes.
-template <int kVectors, typename T>
-ATTUNE_INLINE void read_taps(T* taps, const T* w, const FilterView& view, std::int64_t k,
-                             std::int64_t c) {
-  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  const std::int64_t live = std::min(kWidth, view.outputs - k);
-  if (live < kWidth) std::fill_n(taps, 9 * kBlock * kWidth, T(0));
-  if (view.input_stride != 1) {
-    for_each_filter_element(view, k, live, kWidth, c,
-                            [&](std::int64_t from, std::int64_t to) { taps[to] = w[from]; });
-    return;
-  }
-  // Single elements would be slow to write, and slower still to read again as vectors.
-  for (std::int64_t o = 0; o < live; o += kLanes<T>) {
-    for (std::int64_t t = 0; t < 9; ++t) {
-      for (std::int64_t i = 0; i < kBlock; i += kLanes<T>) {
-        const T* from = w + (k + o) * view.output_stride + view.tap(t) + c + i;
-        T* to = taps + (t * kBlock + i) * kWidth + o;
-        Vector<T> rows[kLanes<T>];
-        unroll<kLanes<T>>(
-            [&](auto j) ATTUNE_INLINE_LAMBDA { rows[j] = load(from + j * view.output_stride); });
-        transpose<T>(rows);
-        unroll<kLanes<T>>([&](auto j) ATTUNE_INLINE_LAMBDA { store(to + j * kWidth, rows[j]); });
-      }
-    }
-  }
-}
-
 /// u = G g G^T for outputs [k, k + width) and inputs [c, c + kBlock): `u` is where the first of
 /// these inputs is, `frequency` elements before its next frequency.
 template <int kVectors, typename T>
@@ -82,7 +28,19 @@ void transform_filter_block(T* u, std::int64_t frequency, const T* w, const Filt
                             std::int64_t k, std::int64_t c) {
   constexpr std::int64_t kWidth = kVectors * kLanes<T>;
   alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
-  read_taps<kVectors>(taps, w, view, k, c);
+  const std::int64_t live = std::min(kWidth, view.outputs - k);
+  if (live < kWidth) std::fill_n(taps, 9 * kBlock * kWidth, T(0));
+  for (std::int64_t t = 0; t < 9; ++t) {
+    const T* from = w + k * view.output_stride + view.tap(t) + c * view.input_stride;
+    T* to = taps + t * kBlock * kWidth;
+    if (view.input_stride == 1) {
+      transpose_rows(to, kWidth, from, view.output_stride, live, kBlock);
+      continue;
+    }
+    for (std::int64_t i = 0; i < kBlock; ++i) {
+      std::copy_n(from + i * view.input_stride, live, to + i * kWidth);
+    }
+  }
   for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
     Vector<T> half[kPatch][3];
     unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
@@ -145,10 +103,11 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
         });
       });
     }
-    for_each_filter_element(view, k * kWidth, std::min(kWidth, view.outputs - k * kWidth), kWidth,
-                            c, [&](std::int64_t to, std::int64_t from) {
-                              dw[to] = accumulate ? dw[to] + taps[from] : taps[from];
-                            });
+    const std::int64_t live = std::min(kWidth, view.outputs - k * kWidth);
+    for (std::int64_t t = 0; t < 9; ++t) {
+      transpose_rows(dw + k * kWidth * view.output_stride + view.tap(t) + c, view.output_stride,
+                     taps + t * kBlock * kWidth, kWidth, kBlock, live, accumulate);
+    }
   });
 }
 

@@ -48,7 +48,7 @@ template <int kTiles, int kVectors, typename T>
     const T* in = patches + first * kBlock;
     const T* w = filter;
     for (std::int64_t b = 0; b < channel_blocks; ++b, in += in_block, w += kBlock * kWidth) {
-      multiply_steps<kBlock>(sum, in, w, kBlock);
+      multiply_steps(sum, in, kBlock, w, kBlock);
     }
     store_tile(products + first * kWidth, sum);
   }
