@@ -1,0 +1,1 @@
+// What stands in for kernels/cuda in a build without CUDA.
