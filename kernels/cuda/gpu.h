@@ -6,7 +6,7 @@
 
 #include "attune/kernels/cuda/runtime.h"
 #if !defined(__CUDACC__)
-#include "tests/emulation/instructions.h"
+#include <emulated_gpu.h>
 #endif
 
 // What the kernels of this folder include: the CUDA language, and the few things that it has no
@@ -32,7 +32,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t sh
         "launching a kernel");
 }
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__)  // else <emulated_gpu.h> has all of this
 
 /// The shared memory of this block, as one struct: its size is what launch() is given. In its first
 /// use it holds anything, and no constructor has run.
@@ -118,42 +118,6 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4],
       "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-}
-
-#else  // executed on the CPU; the last argument is the line that an error is reported at
-
-using emulation::Where;
-
-template <typename Shared>
-Shared& shared_memory(Where where = Where::current()) {
-  return *static_cast<Shared*>(emulation::shared_memory(sizeof(Shared), where));
-}
-inline void cp_async_16(void* to, const void* from, bool valid, Where where = Where::current()) {
-  emulation::cp_async(to, from, 16, valid, where);
-}
-inline void cp_async_4(void* to, const void* from, bool valid, Where where = Where::current()) {
-  emulation::cp_async(to, from, 4, valid, where);
-}
-inline void cp_async_commit() { emulation::cp_async_commit(); }
-template <int GroupsLeft>
-void cp_async_wait() {
-  emulation::cp_async_wait(GroupsLeft);
-}
-inline void ldmatrix_x4(unsigned (&r)[4], const void* row, Where where = Where::current()) {
-  emulation::ldmatrix_x4(r, row, false, where);
-}
-inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row,
-                                   Where where = Where::current()) {
-  emulation::ldmatrix_x4(r, row, true, where);
-}
-inline unsigned to_tf32(unsigned x) { return emulation::to_tf32(x); }
-inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                     Where where = Where::current()) {
-  emulation::mma_tf32(d, a, b, where);
-}
-inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                     Where where = Where::current()) {
-  emulation::mma_bf16(d, a, b, where);
 }
 
 #endif
