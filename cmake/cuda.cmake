@@ -51,6 +51,6 @@ function(attune_cuda_sources)
     # The flag by hand: CMake 3.25 does not know that nvcc has C++20. Registers that do not suffice
     # cost more than any warning is worth: they fail the build.
     set_source_files_properties(${ARGN} TARGET_DIRECTORY attune PROPERTIES COMPILE_OPTIONS
-      "-std=c++20;--expt-relaxed-constexpr;-Xptxas=-warn-spills,-Werror;-Xcompiler=-Wall,-Wextra")
+      "-std=c++20;--expt-relaxed-constexpr;--extended-lambda;-Xptxas=-warn-spills,-Werror;-Xcompiler=-Wall,-Wextra")
   endif()
 endfunction()

@@ -126,6 +126,11 @@ cudaError_t cudaSetDevice(int index) {
 }
 
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+  static EmulatedStream only_stream;
+  *stream = &only_stream;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** address, std::size_t bytes) {
