@@ -74,6 +74,11 @@ void scale(Device device, T* y, T alpha, std::int64_t count) {
       device, "scale", [&] { cpu::scale(y, alpha, count); }, [&] { cuda::scale(y, alpha, count); });
 }
 
+void increment(Device device, std::int64_t* y) {
+  dispatch(
+      device, "increment", [&] { ++*y; }, [&] { cuda::increment(y); });
+}
+
 template <typename T>
 void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std::int64_t count,
                    bool accumulate) {

@@ -1,8 +1,10 @@
 #include "attune/kernels/memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "attune/kernels/block_cache.h"
 #include "attune/kernels/cuda/backend.h"
@@ -144,6 +146,24 @@ void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose pur
   const std::lock_guard lock(of_device.mutex);
   add(of_device.stats.total, -bytes);
   add(bytes_for(of_device.stats, purpose), -bytes);
+}
+
+void copy(Device to_device, void* to, Device from_device, const void* from, std::int64_t bytes) {
+  if (bytes == 0) return;
+  const bool to_gpu = to_device.type == DeviceType::cuda;
+  const bool from_gpu = from_device.type == DeviceType::cuda;
+  if (!to_gpu && !from_gpu) {
+    std::memmove(to, from, static_cast<std::size_t>(bytes));
+  } else if (to_gpu && from_gpu && to_device != from_device) {
+    std::vector<std::byte> on_host(static_cast<std::size_t>(bytes));
+    copy(Device::cpu, on_host.data(), from_device, from, bytes);
+    copy(to_device, to, Device::cpu, on_host.data(), bytes);
+  } else {
+    cuda::use_device((to_gpu ? to_device : from_device).index, "copy");
+    if (!to_gpu) return cuda::copy_to_host(to, from, bytes);
+    if (!from_gpu) return cuda::copy_to_device(to, from, bytes);
+    cuda::copy_on_device(to, from, bytes);
+  }
 }
 
 void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpose to) noexcept {

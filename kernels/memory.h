@@ -61,6 +61,11 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose);
 /// Returns what allocate() gave; `bytes` and `purpose` are those of the allocation.
 void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept;
 
+/// Copies bytes between or within devices, after all kernels so far; when it returns, `from` may be
+/// changed and host memory at `to` be read. Neither device is Device::meta. The two may overlap on
+/// the CPU.
+void copy(Device to_device, void* to, Device from_device, const void* from, std::int64_t bytes);
+
 /// Moves the count of a live allocation from one purpose to another; the total is unchanged.
 void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpose to) noexcept;
 

@@ -140,6 +140,10 @@ void scale(T* y, T alpha, std::int64_t count) {
   for_each(count, [=] __device__(std::int64_t i) { y[i] *= alpha; });
 }
 
+void increment(std::int64_t* y) {
+  for_each(1, [=] __device__(std::int64_t i) { ++y[i]; });
+}
+
 template <typename T>
 void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count, bool accumulate) {
   for_each(count, [=] __device__(std::int64_t i) {

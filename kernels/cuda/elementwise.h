@@ -35,6 +35,8 @@ void axpy(T* y, T alpha, const T* x, std::int64_t count);
 template <typename T>
 void scale(T* y, T alpha, std::int64_t count);
 
+void increment(std::int64_t* y);
+
 template <typename T>
 void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count, bool accumulate);
 

@@ -1,0 +1,25 @@
+#include "tests/device.h"
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace attune::test {
+namespace {
+
+Device from_environment() {
+  const char* text = std::getenv("ATTUNE_TEST_DEVICE");
+  const std::string name = text != nullptr ? text : "cpu";
+  if (name == "cpu") return Device::cpu;
+  if (name == "cuda") return Device::cuda(0);
+  throw std::runtime_error("ATTUNE_TEST_DEVICE is '" + name + "', but must be cpu or cuda");
+}
+
+// Of the main thread, which runs the tests.
+const DefaultDevice default_device(from_environment());
+
+}  // namespace
+
+Device test_device() { return DefaultDevice::current(); }
+
+}  // namespace attune::test
