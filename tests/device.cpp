@@ -1,5 +1,6 @@
 #include "tests/device.h"
 
+#include <cstddef>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -21,5 +22,14 @@ const DefaultDevice default_device(from_environment());
 }  // namespace
 
 Device test_device() { return DefaultDevice::current(); }
+
+std::string as_if_on_cpu(std::string message) {
+  const std::string name = to_string(test_device());
+  for (std::size_t at = message.find(name); at != std::string::npos; at = message.find(name)) {
+    if (name == "cpu") break;
+    message.replace(at, name.size(), "cpu");
+  }
+  return message;
+}
 
 }  // namespace attune::test

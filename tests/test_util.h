@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/device.h"
+
 // What tests of every room need, below the level of tensors.
 namespace attune::test {
 
@@ -76,13 +78,14 @@ double dot(const std::vector<T>& a, const std::vector<T>& b) {
   return sum;
 }
 
-/// The message of the exception of type E that `action` throws; empty if it throws none.
+/// The message of the exception of type E that `action` throws, as if all had happened on the CPU;
+/// empty if it throws none.
 template <typename E, typename Action>
 std::string message_of(const Action& action) {
   try {
     action();
   } catch (const E& error) {
-    return error.what();
+    return as_if_on_cpu(error.what());
   }
   return {};
 }
