@@ -9,6 +9,7 @@ set_property(CACHE ATTUNE_CUDA PROPERTY STRINGS OFF ON EMULATED)
 
 if(ATTUNE_CUDA STREQUAL "EMULATED")
   set(ATTUNE_CUDA_BACKEND emulated)
+  set(ATTUNE_CUDA_INCLUDE_DIRS "${PROJECT_SOURCE_DIR}/tests/emulation")  # <cuda_runtime.h>
 elseif(ATTUNE_CUDA)
   set(ATTUNE_CUDA_BACKEND nvcc)
 else()
@@ -39,6 +40,7 @@ if(ATTUNE_CUDA_BACKEND STREQUAL "nvcc")
       "attune: nvcc ${CMAKE_CUDA_COMPILER_VERSION} is too old for C++20, 12 or newer is needed")
   endif()
   find_package(CUDAToolkit REQUIRED)
+  set(ATTUNE_CUDA_INCLUDE_DIRS "${CUDAToolkit_INCLUDE_DIRS}")
 endif()
 
 # attune_cuda_sources(<a.cu> ...): adds CUDA sources to the library.

@@ -12,7 +12,10 @@ Device from_environment() {
   const char* text = std::getenv("ATTUNE_TEST_DEVICE");
   const std::string name = text != nullptr ? text : "cpu";
   if (name == "cpu") return Device::cpu;
-  if (name == "cuda") return Device::cuda(0);
+  if (name == "cuda") {
+    setenv("CUDA_LAUNCH_BLOCKING", "1", 1);  // kernel by kernel, see device_vector.h
+    return Device::cuda(0);
+  }
   throw std::runtime_error("ATTUNE_TEST_DEVICE is '" + name + "', but must be cpu or cuda");
 }
 

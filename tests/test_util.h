@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -54,8 +55,9 @@ std::vector<T> random_vector(std::int64_t count, std::uint64_t seed, double low 
 /// The largest |actual - expected|, relative to the largest |expected|. NaN if any element of
 /// either is NaN, infinity if the sizes differ: so write CHECK(relative_error(a, b) <= tolerance),
 /// which both fail.
-template <typename T>
-double relative_error(const std::vector<T>& actual, const std::vector<T>& expected) {
+template <typename T, typename Allocator = std::allocator<T>>
+double relative_error(const std::vector<T, Allocator>& actual,
+                      const std::vector<T, Allocator>& expected) {
   if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
   double error = 0, scale = 0;
   for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -69,8 +71,8 @@ double relative_error(const std::vector<T>& actual, const std::vector<T>& expect
 }
 
 /// Sum of a[i] * b[i], in double.
-template <typename T>
-double dot(const std::vector<T>& a, const std::vector<T>& b) {
+template <typename T, typename Allocator>
+double dot(const std::vector<T, Allocator>& a, const std::vector<T, Allocator>& b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     sum += static_cast<double>(a[i]) * static_cast<double>(b.at(i));

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 
 #if defined(EMULATION_ASAN)
 #include <sanitizer/asan_interface.h>
@@ -20,6 +21,7 @@ constexpr std::size_t kAlignment = 256;
 struct Device {
   std::mutex mutex;
   std::map<void*, std::size_t> blocks;  // by address, with their sizes
+  std::set<void*> managed_blocks;
   std::size_t bytes_in_use = 0;
   std::size_t bytes = std::size_t{1} << 30;
   int users = 0;  // kernels and copies under way
@@ -152,10 +154,24 @@ cudaError_t cudaMalloc(void** address, std::size_t bytes) {
   return cudaSuccess;
 }
 
+cudaError_t cudaMallocManaged(void** address, std::size_t bytes) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  *address = nullptr;
+  if (gpu.driver_error != cudaSuccess) return remember(gpu.driver_error);
+  if (posix_memalign(address, kAlignment, bytes) != 0) return remember(cudaErrorMemoryAllocation);
+  gpu.managed_blocks.insert(*address);
+  return cudaSuccess;
+}
+
 cudaError_t cudaFree(void* address) {
   Device& gpu = device();
   const std::lock_guard lock(gpu.mutex);
   if (address == nullptr) return cudaSuccess;
+  if (gpu.managed_blocks.erase(address) == 1) {
+    std::free(address);
+    return cudaSuccess;
+  }
   const auto block = gpu.blocks.find(address);
   if (block == gpu.blocks.end()) return remember(cudaErrorInvalidValue);
   WITH_ASAN(ASAN_UNPOISON_MEMORY_REGION(address, block->second);)

@@ -52,6 +52,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 
 cudaError_t cudaMalloc(void** address, std::size_t bytes);
+/// Memory that the host may use as well, so AddressSanitizer hides nothing of it.
+cudaError_t cudaMallocManaged(void** address, std::size_t bytes);
 cudaError_t cudaFree(void* address);
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
