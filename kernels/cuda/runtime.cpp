@@ -10,7 +10,6 @@
 namespace attune::kernels::cuda {
 namespace {
 
-constexpr int kMaxDevices = 64;
 constexpr int kOldestArchitecture = 8;  // cmake/cuda.cmake: nothing is compiled for an older one
 
 thread_local int current = 0;
@@ -71,23 +70,23 @@ int device_count() noexcept {
 int current_device() { return current; }
 
 void use_device(int index, const char* op) {
-  const bool known = [&] {
-    if (index < 0 || index >= kMaxDevices) return false;
-    const std::lock_guard lock(streams().mutex);
-    return streams().of_device[static_cast<std::size_t>(index)] != nullptr;
-  }();
+  const bool known = index >= 0 && index < kMaxDevices && stream_of(index) != nullptr;
   if (!known) check_device(index, op);
   check(cudaSetDevice(index), "choosing a device");
   current = index;
+  if (known) return;
+  keep_memory(index);
+  const std::lock_guard lock(streams().mutex);
+  cudaStream_t& own = streams().of_device.at(static_cast<std::size_t>(index));
+  if (own != nullptr) return;  // another thread was faster
+  check(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking), "creating a stream");
 }
 
-cudaStream_t stream() {
+cudaStream_t stream() { return stream_of(current); }
+
+cudaStream_t stream_of(int index) noexcept {
   const std::lock_guard lock(streams().mutex);
-  cudaStream_t& own = streams().of_device.at(static_cast<std::size_t>(current));
-  if (own == nullptr) {
-    check(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking), "creating a stream");
-  }
-  return own;
+  return streams().of_device[static_cast<std::size_t>(index)];
 }
 
 void copy_on_device(void* to, const void* from, std::int64_t bytes) {
@@ -97,16 +96,16 @@ void copy_on_device(void* to, const void* from, std::int64_t bytes) {
 }
 
 void copy_to_device(void* to, const void* from, std::int64_t bytes) {
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice,
-                        stream()),
-        "copying to the device");
+  check(
+      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream()),
+      "copying to the device");
   check(cudaStreamSynchronize(stream()), "waiting for a copy to the device");
 }
 
 void copy_to_host(void* to, const void* from, std::int64_t bytes) {
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost,
-                        stream()),
-        "copying to the host");
+  check(
+      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream()),
+      "copying to the host");
   check(cudaStreamSynchronize(stream()), "waiting for a copy to the host");
 }
 

@@ -1,5 +1,6 @@
 #include "tests/emulation/runtime.h"
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +25,8 @@ struct Device {
   std::set<void*> managed_blocks;
   std::size_t bytes_in_use = 0;
   std::size_t bytes = std::size_t{1} << 30;
+  int major = 9;
+  int minor = 0;
   int users = 0;  // kernels and copies under way
   cudaError_t driver_error = cudaSuccess;
   cudaError_t launch_error = cudaSuccess;
@@ -60,6 +63,10 @@ DeviceMemoryInUse::~DeviceMemoryInUse() {
 
 void break_driver(cudaError_t error) { device().driver_error = error; }
 void break_launches(cudaError_t error) { device().launch_error = error; }
+void set_compute_capability(int major, int minor) {
+  device().major = major;
+  device().minor = minor;
+}
 void set_device_memory(std::size_t bytes) { device().bytes = bytes; }
 
 cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
@@ -117,8 +124,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   if (index != 0) return remember(cudaErrorInvalidDevice);
   std::snprintf(properties->name, sizeof properties->name, "emulated GPU");
   properties->totalGlobalMem = device().bytes;
-  properties->major = 9;
-  properties->minor = 0;
+  properties->major = device().major;
+  properties->minor = device().minor;
   return cudaSuccess;
 }
 
@@ -180,6 +187,26 @@ cudaError_t cudaFree(void* address) {
   std::free(address);
   return cudaSuccess;
 }
+
+cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t /*stream*/) {
+  return cudaMalloc(address, bytes);
+}
+cudaError_t cudaFreeAsync(void* address, cudaStream_t /*stream*/) { return cudaFree(address); }
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int index) {
+  static EmulatedPool only_pool;
+  *pool = &only_pool;
+  return index == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice);
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/,
+                                    void* /*value*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/, void* value) {
+  *static_cast<std::uint64_t*>(value) = device().bytes_in_use;  // reserved as well as used
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t /*bytes*/) { return cudaSuccess; }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   Device& gpu = device();

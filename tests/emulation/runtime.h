@@ -30,6 +30,15 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct EmulatedStream {};
 using cudaStream_t = EmulatedStream*;
 
+// There is one pool, which keeps nothing: AddressSanitizer has to see each block.
+enum cudaMemPoolAttr {
+  cudaMemPoolAttrReleaseThreshold,
+  cudaMemPoolAttrReservedMemCurrent,
+  cudaMemPoolAttrUsedMemCurrent,
+};
+struct EmulatedPool {};
+using cudaMemPool_t = EmulatedPool*;
+
 struct cudaDeviceProp {
   char name[256];
   std::size_t totalGlobalMem;
@@ -55,6 +64,12 @@ cudaError_t cudaMalloc(void** address, std::size_t bytes);
 /// Memory that the host may use as well, so AddressSanitizer hides nothing of it.
 cudaError_t cudaMallocManaged(void** address, std::size_t bytes);
 cudaError_t cudaFree(void* address);
+cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void* address, cudaStream_t stream);
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t bytes);
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream = nullptr);
@@ -76,6 +91,8 @@ class DeviceMemoryInUse {
 void break_driver(cudaError_t error);
 /// The same for the launch of kernels alone.
 void break_launches(cudaError_t error);
+/// The device's architecture; 9.0 at the start.
+void set_compute_capability(int major, int minor);
 /// How much memory the device has; 1 GiB at the start.
 void set_device_memory(std::size_t bytes);
 
