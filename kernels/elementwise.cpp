@@ -90,8 +90,10 @@ void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std:
 template <typename T>
 void clamp_backward(Device device, T* dx, const T* dy, const T* y, T low, T high,
                     std::int64_t count, bool accumulate) {
-  dispatch(device, "clamp_backward",
-           [&] { cpu::clamp_backward(dx, dy, y, low, high, count, accumulate); });
+  dispatch(
+      device, "clamp_backward",
+      [&] { cpu::clamp_backward(dx, dy, y, low, high, count, accumulate); },
+      [&] { cuda::clamp_backward(dx, dy, y, low, high, count, accumulate); });
 }
 
 template void unary(Device, UnaryOp, float*, const float*, std::int64_t);

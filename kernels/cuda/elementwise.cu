@@ -140,6 +140,15 @@ void scale(T* y, T alpha, std::int64_t count) {
   for_each(count, [=] __device__(std::int64_t i) { y[i] *= alpha; });
 }
 
+template <typename T>
+void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
+                    bool accumulate) {
+  for_each(count, [=] __device__(std::int64_t i) {
+    const T gradient = y[i] > low && y[i] < high ? dy[i] : T(0);
+    dx[i] = accumulate ? dx[i] + gradient : gradient;
+  });
+}
+
 void increment(std::int64_t* y) {
   for_each(1, [=] __device__(std::int64_t i) { ++y[i]; });
 }
@@ -184,5 +193,9 @@ template void scale(float*, float, std::int64_t);
 template void scale(double*, double, std::int64_t);
 template void relu_backward(float*, const float*, const float*, std::int64_t, bool);
 template void relu_backward(double*, const double*, const double*, std::int64_t, bool);
+
+template void clamp_backward(float*, const float*, const float*, float, float, std::int64_t, bool);
+template void clamp_backward(double*, const double*, const double*, double, double, std::int64_t,
+                             bool);
 
 }  // namespace attune::kernels::cuda

@@ -35,6 +35,10 @@ void axpy(T* y, T alpha, const T* x, std::int64_t count);
 template <typename T>
 void scale(T* y, T alpha, std::int64_t count);
 
+template <typename T>
+void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
+                    bool accumulate);
+
 void increment(std::int64_t* y);
 
 template <typename T>

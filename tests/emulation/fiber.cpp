@@ -105,7 +105,8 @@ __attribute__((noinline, no_sanitize("thread"), no_sanitize("address"))) void Fi
   WITH_ASAN(__sanitizer_finish_switch_fiber(now.asan_stack_, &left->bottom_, &left->size_);)
 }
 
-void Fiber::enter() {
+// Reads thread_locals before the race detector can know that this thread may.
+__attribute__((no_sanitize("thread"))) void Fiber::enter() {
   finish_switch(*running);
   running->body_();
 }
