@@ -82,7 +82,7 @@ __global__ void gemm_kernel(T* c, Matrix<T> a, Matrix<T> b, std::int64_t m, std:
 
 template <typename T>
 void simt_gemm(T* c, const T* a, const T* b, std::int64_t m, std::int64_t n, std::int64_t k,
-          bool transpose_a, bool transpose_b, bool accumulate) {
+               bool transpose_a, bool transpose_b, bool accumulate) {
   const Matrix<T> left = transpose_a ? Matrix<T>{a, 1, m} : Matrix<T>{a, k, 1};
   const Matrix<T> right = transpose_b ? Matrix<T>{b, 1, k} : Matrix<T>{b, n, 1};
   const dim3 grid(static_cast<unsigned>((m + kTile - 1) / kTile),
@@ -91,9 +91,9 @@ void simt_gemm(T* c, const T* a, const T* b, std::int64_t m, std::int64_t n, std
          k, accumulate);
 }
 
-template void simt_gemm(float*, const float*, const float*, std::int64_t, std::int64_t, std::int64_t,
-                   bool, bool, bool);
-template void simt_gemm(double*, const double*, const double*, std::int64_t, std::int64_t, std::int64_t,
-                   bool, bool, bool);
+template void simt_gemm(float*, const float*, const float*, std::int64_t, std::int64_t,
+                        std::int64_t, bool, bool, bool);
+template void simt_gemm(double*, const double*, const double*, std::int64_t, std::int64_t,
+                        std::int64_t, bool, bool, bool);
 
 }  // namespace attune::kernels::cuda
