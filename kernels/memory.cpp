@@ -98,10 +98,8 @@ void restore_peak_memory(Device device, const MemoryStats& earlier) {
 
 void release_idle_memory(Device device) {
   counters(device, "release_idle_memory");
-  if (device == Device::cpu) {
-    kernels::drop_kept_results();
-    kernels::trim_blocks();
-  }
+  if (device != Device::meta) kernels::drop_kept_results();
+  if (device == Device::cpu) kernels::trim_blocks();
   if (device.type == DeviceType::cuda) kernels::cuda::trim_blocks(device.index);
 }
 
