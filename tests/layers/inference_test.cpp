@@ -41,7 +41,7 @@ struct Network {
   }
   // The same, of nothing that was kept.
   std::vector<float> infer_afresh() const {
-    release_idle_memory(test_device());
+    release_idle_memory(test::test_device());
     return infer();
   }
   std::vector<float> with_gradients() const { return (*net)(x).to_vector<float>(); }
@@ -49,7 +49,9 @@ struct Network {
 
 constexpr std::array kModes{Mode::eval, Mode::tune, Mode::deploy};
 
-std::int64_t live_workspace() { return memory_stats(test_device())[MemoryPurpose::workspace].live; }
+std::int64_t live_workspace() {
+  return memory_stats(test::test_device())[MemoryPurpose::workspace].live;
+}
 
 }  // namespace
 
