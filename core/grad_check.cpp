@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/random.h"
+#include "attune/kernels/memory.h"
 
 namespace attune {
 namespace {
@@ -35,14 +37,27 @@ class GradientGuard {
   std::vector<Tensor> before_;
 };
 
+// One element, wherever the tensor is.
+double element_of(const Tensor& tensor, std::int64_t element) {
+  double value = 0;
+  kernels::copy(Device::cpu, &value, tensor.device(), tensor.data<double>() + element,
+                sizeof value);
+  return value;
+}
+
+void set_element(Tensor& tensor, std::int64_t element, double value) {
+  kernels::copy(tensor.device(), tensor.mutable_data<double>() + element, Device::cpu, &value,
+                sizeof value);
+}
+
 // Changes one element for as long as it lives.
 class Perturbation {
  public:
   Perturbation(const Tensor& tensor, std::int64_t element, double value)
-      : tensor_(tensor), element_(element), before_(tensor.data<double>()[element]) {
-    tensor_.mutable_data<double>()[element_] = value;
+      : tensor_(tensor), element_(element), before_(element_of(tensor, element)) {
+    set_element(tensor_, element_, value);
   }
-  ~Perturbation() { tensor_.mutable_data<double>()[element_] = before_; }
+  ~Perturbation() { set_element(tensor_, element_, before_); }
   Perturbation(const Perturbation&) = delete;
   Perturbation& operator=(const Perturbation&) = delete;
 
@@ -78,17 +93,15 @@ double projection(const Tensor& y, const Tensor& direction) {
     throw Error(format_text("grad_check: the output was {} and is now {}", describe(direction),
                             describe(y)));
   }
-  const auto* a = y.data<double>();
-  const auto* b = direction.data<double>();
-  double sum = 0;
-  for (std::int64_t i = 0; i < y.count(); ++i) sum += a[i] * b[i];
-  return sum;
+  const std::vector<double> a = y.to_vector<double>();
+  const std::vector<double> b = direction.to_vector<double>();
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
 
 // Central difference of <f, direction> in one element of one leaf.
 double difference_quotient(const Function& f, const std::vector<Tensor>& leaves, const Tensor& leaf,
                            std::int64_t element, const Tensor& direction, double step) {
-  const double x = leaf.data<double>()[element];
+  const double x = element_of(leaf, element);
   const double h = step * std::max(1.0, std::abs(x));
   const auto value_at = [&](double moved) {
     const Perturbation perturbation(leaf, element, moved);
@@ -165,7 +178,7 @@ GradCheckResult grad_check(const Function& f, const std::vector<Tensor>& inputs,
     if (!leaves[i].defined()) continue;
     const Tensor grad = leaves[i].grad();  // undefined: backward did not reach this input
     for (std::int64_t element = 0; element < leaves[i].count(); ++element) {
-      judge.see(i, element, grad.defined() ? grad.data<double>()[element] : 0.0,
+      judge.see(i, element, grad.defined() ? element_of(grad, element) : 0.0,
                 difference_quotient(f, leaves, leaves[i], element, direction, options.step));
     }
   }

@@ -8,16 +8,6 @@
 namespace attune {
 namespace {
 
-// Multipliers and key increments of Philox4x32 (Salmon et al., table 2 and section 4).
-constexpr std::uint64_t kMultiplier0 = 0xD2511F53;
-constexpr std::uint64_t kMultiplier1 = 0xCD9E8D57;
-constexpr std::uint32_t kWeyl0 = 0x9E3779B9;
-constexpr std::uint32_t kWeyl1 = 0xBB67AE85;
-constexpr int kRounds = 10;
-
-constexpr std::uint32_t low(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
-constexpr std::uint32_t high(std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); }
-
 // 53 random bits in [0, 1).
 double uniform_double(std::uint32_t a, std::uint32_t b) {
   const std::uint64_t bits = (std::uint64_t{a} << 32 | b) >> 11;
@@ -32,9 +22,10 @@ double normal_from(double u, double v) {
 template <typename F>
 Tensor generate(const Shape& shape, Generator& generator, DType dtype, Device device, F&& value) {
   return visit_floating(dtype, "random", [&]<typename T>(T) {
-    Tensor result = Tensor::empty(shape, dtype, device);
+    const bool meta = device == Device::meta;
+    Tensor result = Tensor::empty(shape, dtype, meta ? device : Device::cpu);
     const std::uint64_t stream = generator.next_stream();
-    if (device == Device::meta) return result;
+    if (meta) return result;
     T* elements = result.mutable_data<T>();
     const std::int64_t count = result.count();
 #pragma omp parallel for schedule(static) num_threads(num_threads()) if (count > 4096)
@@ -43,27 +34,11 @@ Tensor generate(const Shape& shape, Generator& generator, DType dtype, Device de
       elements[i] = static_cast<T>(
           value(uniform_double(words[0], words[1]), uniform_double(words[2], words[3])));
     }
-    return result;
+    return result.to(device);
   });
 }
 
 }  // namespace
-
-std::array<std::uint32_t, 4> philox(std::uint64_t key, std::uint64_t counter_high,
-                                    std::uint64_t counter_low) {
-  std::array<std::uint32_t, 4> x{low(counter_low), high(counter_low), low(counter_high),
-                                 high(counter_high)};
-  std::uint32_t key0 = low(key);
-  std::uint32_t key1 = high(key);
-  for (int round = 0; round < kRounds; ++round) {
-    const std::uint64_t product0 = kMultiplier0 * x[0];
-    const std::uint64_t product1 = kMultiplier1 * x[2];
-    x = {high(product1) ^ x[1] ^ key0, low(product1), high(product0) ^ x[3] ^ key1, low(product0)};
-    key0 += kWeyl0;
-    key1 += kWeyl1;
-  }
-  return x;
-}
 
 std::uint32_t RandomStream::next() {
   if (position_ % 4 == 0) block_ = philox(seed_, stream_, position_ / 4);

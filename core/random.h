@@ -4,15 +4,9 @@
 #include <cstdint>
 
 #include "attune/core/tensor.h"
+#include "attune/kernels/philox.h"  // IWYU pragma: export
 
 namespace attune {
-
-/// Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy
-/// as 1, 2, 3" (SC 2011): a pure function from a key and a counter to four uniform 32-bit words.
-/// Element i of a random tensor is a function of the seed and i alone, so results do not depend on
-/// the number of threads or on who computes which part.
-std::array<std::uint32_t, 4> philox(std::uint64_t key, std::uint64_t counter_high,
-                                    std::uint64_t counter_low);
 
 /// A sequence of random numbers: `seed` picks the family, `stream` an independent member of it (an
 /// epoch, a sample index). Cheap to make; two with equal arguments give equal sequences.
@@ -51,12 +45,13 @@ Generator& default_generator();
 /// Restarts this thread's default_generator() with `seed`.
 void manual_seed(std::uint64_t seed);
 
-/// Tensor of independent uniform values in [low, high); in float32, rounding may give `high`.
+/// Tensor of independent uniform values in [low, high); in float32, rounding may give `high`. The
+/// same values on every device: they are computed on the CPU.
 Tensor random_uniform(const Shape& shape, double low, double high, Generator& generator,
-                      DType dtype = DType::float32, Device device = Device::cpu);
+                      DType dtype = DType::float32, Device device = DefaultDevice::current());
 
-/// Tensor of independent normal values.
+/// Tensor of independent normal values, likewise.
 Tensor random_normal(const Shape& shape, double mean, double deviation, Generator& generator,
-                     DType dtype = DType::float32, Device device = Device::cpu);
+                     DType dtype = DType::float32, Device device = DefaultDevice::current());
 
 }  // namespace attune

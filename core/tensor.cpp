@@ -1,7 +1,6 @@
 #include "attune/core/tensor.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
@@ -14,6 +13,7 @@ namespace {
 
 std::atomic<std::uint64_t> last_version{0};
 
+// Both on the CPU.
 void convert(Tensor& to, const Tensor& from) {
   visit_dtype(to.dtype(), [&]<typename To>(To) {
     visit_dtype(from.dtype(), [&]<typename From>(From) {
@@ -29,9 +29,12 @@ void copy_elements(Tensor& to, const Tensor& from) {
     throw Error("copy: a tensor on meta has no elements to copy to " + to_string(to.device()));
   }
   if (to.dtype() == from.dtype()) {
-    std::memmove(to.storage().data(), from.storage().data(), static_cast<std::size_t>(to.bytes()));
-  } else {
+    kernels::copy(to.device(), to.storage().data(), from.device(), from.storage().data(),
+                  to.bytes());
+  } else if (to.device() == Device::cpu && from.device() == Device::cpu) {
     convert(to, from);
+  } else {
+    copy_elements(to, from.to(Device::cpu).to(to.dtype()));
   }
 }
 
@@ -86,7 +89,7 @@ Tensor Tensor::from(std::span<const T> values, const Shape& shape, Device device
     throw Error(
         format_text("tensor: {} values do not fill shape {}", values.size(), to_string(shape)));
   }
-  std::copy(values.begin(), values.end(), result.mutable_data<T>());
+  kernels::copy(device, result.storage().data(), Device::cpu, values.data(), result.bytes());
   return result;
 }
 
@@ -127,6 +130,7 @@ double Tensor::item() const {
 template <typename T>
 std::vector<T> Tensor::to_vector() const {
   if (device() == Device::meta) throw Error("to_vector: a tensor on meta has no elements");
+  if (device() != Device::cpu) return to(Device::cpu).to_vector<T>();
   std::vector<T> values;
   values.reserve(static_cast<std::size_t>(count()));
   visit_dtype(dtype_, [&]<typename From>(From) {

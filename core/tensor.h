@@ -61,30 +61,34 @@ class Tensor {
   /// An undefined tensor: no shape, no elements. Stands for "none" where an argument is optional.
   Tensor() = default;
 
-  static Tensor empty(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu,
+  static Tensor empty(const Shape& shape, DType dtype = DType::float32,
+                      Device device = DefaultDevice::current(),
                       MemoryPurpose purpose = MemoryPurpose::activation);
   static Tensor full(const Shape& shape, double value, DType dtype = DType::float32,
-                     Device device = Device::cpu,
+                     Device device = DefaultDevice::current(),
                      MemoryPurpose purpose = MemoryPurpose::activation);
-  static Tensor zeros(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu,
+  static Tensor zeros(const Shape& shape, DType dtype = DType::float32,
+                      Device device = DefaultDevice::current(),
                       MemoryPurpose purpose = MemoryPurpose::activation) {
     return full(shape, 0, dtype, device, purpose);
   }
   static Tensor ones(const Shape& shape, DType dtype = DType::float32,
-                     Device device = Device::cpu) {
+                     Device device = DefaultDevice::current()) {
     return full(shape, 1, dtype, device);
   }
   /// A rank-0 tensor.
-  static Tensor scalar(double value, DType dtype = DType::float32, Device device = Device::cpu) {
+  static Tensor scalar(double value, DType dtype = DType::float32,
+                       Device device = DefaultDevice::current()) {
     return full({}, value, dtype, device);
   }
   /// Copies `values` (T: float, double, std::int64_t, std::uint8_t), row-major; their number must
   /// be shape.count(). On Device::meta they are ignored.
   template <typename T>
-  static Tensor from(std::span<const T> values, const Shape& shape, Device device = Device::cpu);
+  static Tensor from(std::span<const T> values, const Shape& shape,
+                     Device device = DefaultDevice::current());
   template <typename T>
   static Tensor from(const std::vector<T>& values, const Shape& shape,
-                     Device device = Device::cpu) {
+                     Device device = DefaultDevice::current()) {
     return from(std::span<const T>(values), shape, device);
   }
 

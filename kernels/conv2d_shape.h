@@ -29,14 +29,14 @@ struct Conv2dShape {
   std::int64_t dilation_h = 1, dilation_w = 1;
   std::int64_t groups = 1;  ///< C and K are split into this many independent convolutions
 
-  std::int64_t channels_per_group() const { return c / groups; }
-  std::int64_t filters_per_group() const { return k / groups; }
-  std::int64_t input_count() const { return n * h * w * c; }
-  std::int64_t filter_count() const { return k * r * s * channels_per_group(); }
-  std::int64_t output_pixels() const { return n * p * q; }
-  std::int64_t output_count() const { return output_pixels() * k; }
+  constexpr std::int64_t channels_per_group() const { return c / groups; }
+  constexpr std::int64_t filters_per_group() const { return k / groups; }
+  constexpr std::int64_t input_count() const { return n * h * w * c; }
+  constexpr std::int64_t filter_count() const { return k * r * s * channels_per_group(); }
+  constexpr std::int64_t output_pixels() const { return n * p * q; }
+  constexpr std::int64_t output_count() const { return output_pixels() * k; }
   /// Multiply-adds count as two; taps that fall on padding are counted too, as is customary.
-  std::int64_t flops() const { return 2 * output_count() * r * s * channels_per_group(); }
+  constexpr std::int64_t flops() const { return 2 * output_count() * r * s * channels_per_group(); }
 
   auto operator<=>(const Conv2dShape&) const = default;
 };

@@ -1,17 +1,17 @@
 #pragma once
 
-#include <string>
-
+#include "attune/kernels/cuda/backend.h"
 #include "attune/kernels/device.h"
-#include "attune/kernels/error.h"
 
 namespace attune::kernels {
 
-/// Runs `on_cpu` for a CPU device and nothing at all on Device::meta. The one place that maps a
-/// device to code: a GPU backend adds its own callable here, and the linker checks that no kernel
-/// is missing.
-template <typename CpuKernel>
-void dispatch(Device device, const char* op, CpuKernel&& on_cpu) {
+/// Runs `on_cpu` for a CPU device, `on_cuda` for a GPU, which it makes the current one, and nothing
+/// at all on Device::meta. The one place that maps a device to code. A build without CUDA has no
+/// kernels that `on_cuda` could name, so there it is not compiled; in one with CUDA the linker
+/// checks that none is missing.
+template <typename CpuKernel, typename CudaKernel>
+void dispatch(Device device, const char* op, CpuKernel&& on_cpu,
+              [[maybe_unused]] CudaKernel&& on_cuda) {
   switch (device.type) {
     case DeviceType::cpu:
       on_cpu();
@@ -19,7 +19,10 @@ void dispatch(Device device, const char* op, CpuKernel&& on_cpu) {
     case DeviceType::meta:
       return;
     case DeviceType::cuda:
-      throw Error(std::string(op) + ": attune was built without CUDA support");
+      cuda::use_device(device.index, op);
+#if ATTUNE_HAS_CUDA
+      on_cuda();
+#endif
   }
 }
 

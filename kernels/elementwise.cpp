@@ -1,73 +1,99 @@
 #include "attune/kernels/elementwise.h"
 
 #include "attune/kernels/cpu/elementwise.h"
+#include "attune/kernels/cuda/elementwise.h"
 #include "attune/kernels/dispatch.h"
 
 namespace attune::kernels {
 
 template <typename T>
 void unary(Device device, UnaryOp op, T* y, const T* x, std::int64_t count) {
-  dispatch(device, "unary", [&] { cpu::unary(op, y, x, count); });
+  dispatch(
+      device, "unary", [&] { cpu::unary(op, y, x, count); }, [&] { cuda::unary(op, y, x, count); });
 }
 
 template <typename T>
 void power(Device device, T* y, const T* x, T exponent, std::int64_t count) {
-  dispatch(device, "power", [&] { cpu::power(y, x, exponent, count); });
+  dispatch(
+      device, "power", [&] { cpu::power(y, x, exponent, count); },
+      [&] { cuda::power(y, x, exponent, count); });
 }
 
 template <typename T>
 void binary(Device device, BinaryOp op, T* y, const T* a, const T* b, const StridedShape& shape) {
-  dispatch(device, "binary", [&] { cpu::binary(op, y, a, b, shape); });
+  dispatch(
+      device, "binary", [&] { cpu::binary(op, y, a, b, shape); },
+      [&] { cuda::binary(op, y, a, b, shape); });
 }
 
 template <typename T>
 void compare(Device device, CompareOp op, std::uint8_t* y, const T* a, const T* b,
              const StridedShape& shape) {
-  dispatch(device, "compare", [&] { cpu::compare(op, y, a, b, shape); });
+  dispatch(
+      device, "compare", [&] { cpu::compare(op, y, a, b, shape); },
+      [&] { cuda::compare(op, y, a, b, shape); });
 }
 
 template <typename T>
 void copy_strided(Device device, T* y, const T* x, const StridedShape& shape) {
-  dispatch(device, "copy_strided", [&] { cpu::copy_strided(y, x, shape); });
+  dispatch(
+      device, "copy_strided", [&] { cpu::copy_strided(y, x, shape); },
+      [&] { cuda::copy_strided(y, x, shape); });
 }
 
 template <typename T>
 void scatter_strided(Device device, T* y, const T* x, const StridedShape& shape, bool accumulate) {
-  dispatch(device, "scatter_strided", [&] { cpu::scatter_strided(y, x, shape, accumulate); });
+  dispatch(
+      device, "scatter_strided", [&] { cpu::scatter_strided(y, x, shape, accumulate); },
+      [&] { cuda::scatter_strided(y, x, shape, accumulate); });
 }
 
 template <typename T>
 void clamp(Device device, T* y, const T* x, T low, T high, std::int64_t count) {
-  dispatch(device, "clamp", [&] { cpu::clamp(y, x, low, high, count); });
+  dispatch(
+      device, "clamp", [&] { cpu::clamp(y, x, low, high, count); },
+      [&] { cuda::clamp(y, x, low, high, count); });
 }
 
 template <typename T>
 void fill(Device device, T* y, T value, std::int64_t count) {
-  dispatch(device, "fill", [&] { cpu::fill(y, value, count); });
+  dispatch(
+      device, "fill", [&] { cpu::fill(y, value, count); }, [&] { cuda::fill(y, value, count); });
 }
 
 template <typename T>
 void axpy(Device device, T* y, T alpha, const T* x, std::int64_t count) {
-  dispatch(device, "axpy", [&] { cpu::axpy(y, alpha, x, count); });
+  dispatch(
+      device, "axpy", [&] { cpu::axpy(y, alpha, x, count); },
+      [&] { cuda::axpy(y, alpha, x, count); });
 }
 
 template <typename T>
 void scale(Device device, T* y, T alpha, std::int64_t count) {
-  dispatch(device, "scale", [&] { cpu::scale(y, alpha, count); });
+  dispatch(
+      device, "scale", [&] { cpu::scale(y, alpha, count); }, [&] { cuda::scale(y, alpha, count); });
+}
+
+void increment(Device device, std::int64_t* y) {
+  dispatch(
+      device, "increment", [&] { ++*y; }, [&] { cuda::increment(y); });
 }
 
 template <typename T>
 void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std::int64_t count,
                    bool accumulate) {
-  dispatch(device, "relu_backward",
-           [&] { cpu::relu_backward(dx, dy, relu_output, count, accumulate); });
+  dispatch(
+      device, "relu_backward", [&] { cpu::relu_backward(dx, dy, relu_output, count, accumulate); },
+      [&] { cuda::relu_backward(dx, dy, relu_output, count, accumulate); });
 }
 
 template <typename T>
 void clamp_backward(Device device, T* dx, const T* dy, const T* y, T low, T high,
                     std::int64_t count, bool accumulate) {
-  dispatch(device, "clamp_backward",
-           [&] { cpu::clamp_backward(dx, dy, y, low, high, count, accumulate); });
+  dispatch(
+      device, "clamp_backward",
+      [&] { cpu::clamp_backward(dx, dy, y, low, high, count, accumulate); },
+      [&] { cuda::clamp_backward(dx, dy, y, low, high, count, accumulate); });
 }
 
 template void unary(Device, UnaryOp, float*, const float*, std::int64_t);

@@ -82,6 +82,9 @@ void axpy(Device device, T* y, T alpha, const T* x, std::int64_t count);
 template <typename T>
 void scale(Device device, T* y, T alpha, std::int64_t count);
 
+/// ++y[0].
+void increment(Device device, std::int64_t* y);
+
 /// dx[i] = relu_output[i] > 0 ? dy[i] : 0, added to dx if `accumulate`; `dx` may be `dy`.
 template <typename T>
 void relu_backward(Device device, T* dx, const T* dy, const T* relu_output, std::int64_t count,

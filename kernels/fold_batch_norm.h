@@ -17,9 +17,9 @@ struct FilterChannels {
   std::int64_t outer = 0, middle = 0, inner = 1;
   std::int64_t outer_per_group = 1;
 
-  std::int64_t channels() const { return outer / outer_per_group * inner; }
-  std::int64_t count() const { return outer * middle * inner; }
-  std::int64_t channel(std::int64_t o, std::int64_t i) const {
+  constexpr std::int64_t channels() const { return outer / outer_per_group * inner; }
+  constexpr std::int64_t count() const { return outer * middle * inner; }
+  constexpr std::int64_t channel(std::int64_t o, std::int64_t i) const {
     return o / outer_per_group * inner + i;
   }
 

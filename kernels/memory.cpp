@@ -1,10 +1,13 @@
 #include "attune/kernels/memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "attune/kernels/block_cache.h"
+#include "attune/kernels/cuda/backend.h"
 #include "attune/kernels/error.h"
 #include "attune/kernels/kept_results.h"
 
@@ -16,10 +19,13 @@ struct Counters {
   MemoryStats stats;
 };
 
+constexpr int kMaxGpus = 64;
+
 // Constant-initialised and trivially destroyed, so that objects with static storage duration may
 // allocate before main() and deallocate after it.
 constinit Counters cpu_counters;
 constinit Counters meta_counters;
+constinit std::array<Counters, kMaxGpus> gpu_counters;
 
 Counters& counters(Device device, const char* op) {
   switch (device.type) {
@@ -30,8 +36,10 @@ Counters& counters(Device device, const char* op) {
     case DeviceType::cuda:
       break;
   }
-  throw Error(std::string(op) + ": " + to_string(device) +
-              " is not available, attune was built without CUDA support");
+  if (device.index < 0 || device.index >= kMaxGpus) {
+    throw Error(std::string(op) + ": there is no device " + to_string(device));
+  }
+  return gpu_counters[static_cast<std::size_t>(device.index)];
 }
 
 MemoryStats::Bytes& bytes_for(MemoryStats& stats, MemoryPurpose purpose) {
@@ -66,6 +74,7 @@ MemoryStats memory_stats(Device device) {
   const std::lock_guard lock(of_device.mutex);
   MemoryStats stats = of_device.stats;
   if (device == Device::cpu) stats.idle = kernels::idle_block_bytes();
+  if (device.type == DeviceType::cuda) stats.idle = kernels::cuda::idle_bytes(device.index);
   return stats;
 }
 
@@ -89,26 +98,35 @@ void restore_peak_memory(Device device, const MemoryStats& earlier) {
 
 void release_idle_memory(Device device) {
   counters(device, "release_idle_memory");
-  if (device != Device::cpu) return;
-  kernels::drop_kept_results();
-  kernels::trim_blocks();
+  if (device != Device::meta) kernels::drop_kept_results();
+  if (device == Device::cpu) kernels::trim_blocks();
+  if (device.type == DeviceType::cuda) kernels::cuda::trim_blocks(device.index);
 }
 
 namespace kernels {
+namespace {
+
+void* block_of(Device device, std::int64_t bytes) {
+  if (device == Device::meta) return nullptr;
+  const bool on_gpu = device.type == DeviceType::cuda;
+  void* block = on_gpu ? cuda::allocate_block(bytes) : allocate_block(bytes);
+  if (block != nullptr) return block;
+  std::string message = "allocate: out of memory on " + to_string(device) + ": " +
+                        std::to_string(bytes) + " bytes asked for, " +
+                        std::to_string(memory_stats(device).total.live) + " live";
+  if (on_gpu) message += ", " + std::to_string(cuda::free_bytes(device.index)) + " free";
+  throw Error(message);
+}
+
+}  // namespace
 
 void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
   Counters& of_device = counters(device, "allocate");
   if (bytes < 0) throw Error("allocate: " + std::to_string(bytes) + " bytes asked for");
+  if (device.type == DeviceType::cuda) cuda::use_device(device.index, "allocate");
   if (bytes == 0) return nullptr;
 
-  void* data = nullptr;
-  if (device == Device::cpu) {
-    data = allocate_block(bytes);
-    if (data == nullptr) {
-      throw Error("allocate: out of memory on " + to_string(device) + ": " + std::to_string(bytes) +
-                  " bytes asked for, " + std::to_string(memory_stats(device).total.live) + " live");
-    }
-  }
+  void* data = block_of(device, bytes);
   const std::lock_guard lock(of_device.mutex);
   MemoryStats& stats = of_device.stats;
   add(stats.total, bytes);
@@ -120,11 +138,30 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
 void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept {
   if (bytes == 0) return;
   if (device == Device::cpu) release_block(data, bytes);
+  if (device.type == DeviceType::cuda) cuda::release_block(device.index, data);
 
   Counters& of_device = counters(device, "deallocate");
   const std::lock_guard lock(of_device.mutex);
   add(of_device.stats.total, -bytes);
   add(bytes_for(of_device.stats, purpose), -bytes);
+}
+
+void copy(Device to_device, void* to, Device from_device, const void* from, std::int64_t bytes) {
+  if (bytes == 0) return;
+  const bool to_gpu = to_device.type == DeviceType::cuda;
+  const bool from_gpu = from_device.type == DeviceType::cuda;
+  if (!to_gpu && !from_gpu) {
+    std::memmove(to, from, static_cast<std::size_t>(bytes));
+  } else if (to_gpu && from_gpu && to_device != from_device) {
+    std::vector<std::byte> on_host(static_cast<std::size_t>(bytes));
+    copy(Device::cpu, on_host.data(), from_device, from, bytes);
+    copy(to_device, to, Device::cpu, on_host.data(), bytes);
+  } else {
+    cuda::use_device((to_gpu ? to_device : from_device).index, "copy");
+    if (!to_gpu) return cuda::copy_to_host(to, from, bytes);
+    if (!from_gpu) return cuda::copy_to_device(to, from, bytes);
+    cuda::copy_on_device(to, from, bytes);
+  }
 }
 
 void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpose to) noexcept {

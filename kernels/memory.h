@@ -61,23 +61,30 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose);
 /// Returns what allocate() gave; `bytes` and `purpose` are those of the allocation.
 void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept;
 
+/// Copies bytes between or within devices, after all kernels so far; when it returns, `from` may be
+/// changed and host memory at `to` be read. Neither device is Device::meta. The two may overlap on
+/// the CPU.
+void copy(Device to_device, void* to, Device from_device, const void* from, std::int64_t bytes);
+
 /// Moves the count of a live allocation from one purpose to another; the total is unchanged.
 void relabel(Device device, std::int64_t bytes, MemoryPurpose from, MemoryPurpose to) noexcept;
 
-/// Scratch memory of a CPU kernel, counted as workspace and released at the end of the scope.
+/// Scratch memory of a kernel, counted as workspace and released at the end of the scope.
 template <typename T>
 class Workspace {
  public:
-  explicit Workspace(std::int64_t count)
-      : bytes_(count * static_cast<std::int64_t>(sizeof(T))),
-        data_(static_cast<T*>(allocate(Device::cpu, bytes_, MemoryPurpose::workspace))) {}
-  ~Workspace() { deallocate(Device::cpu, data_, bytes_, MemoryPurpose::workspace); }
+  explicit Workspace(std::int64_t count, Device device = Device::cpu)
+      : device_(device),
+        bytes_(count * static_cast<std::int64_t>(sizeof(T))),
+        data_(static_cast<T*>(allocate(device, bytes_, MemoryPurpose::workspace))) {}
+  ~Workspace() { deallocate(device_, data_, bytes_, MemoryPurpose::workspace); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
   T* data() const { return data_; }
 
  private:
+  Device device_;
   std::int64_t bytes_;
   T* data_;
 };

@@ -1,6 +1,7 @@
 #include "attune/kernels/pool.h"
 
 #include "attune/kernels/cpu/pool.h"
+#include "attune/kernels/cuda/pool.h"
 #include "attune/kernels/dispatch.h"
 
 namespace attune::kernels {
@@ -8,40 +9,50 @@ namespace attune::kernels {
 template <typename T>
 void max_pool2d_forward(Device device, T* y, std::uint8_t* argmax, const T* x,
                         const Pool2dShape& shape) {
-  dispatch(device, "max_pool2d_forward", [&] { cpu::max_pool2d_forward(y, argmax, x, shape); });
+  dispatch(
+      device, "max_pool2d_forward", [&] { cpu::max_pool2d_forward(y, argmax, x, shape); },
+      [&] { cuda::max_pool2d_forward(y, argmax, x, shape); });
 }
 
 template <typename T>
 void max_pool2d_backward(Device device, T* dx, const T* dy, const std::uint8_t* argmax,
                          const Pool2dShape& shape, bool accumulate) {
-  dispatch(device, "max_pool2d_backward",
-           [&] { cpu::max_pool2d_backward(dx, dy, argmax, shape, accumulate); });
+  dispatch(
+      device, "max_pool2d_backward",
+      [&] { cpu::max_pool2d_backward(dx, dy, argmax, shape, accumulate); },
+      [&] { cuda::max_pool2d_backward(dx, dy, argmax, shape, accumulate); });
 }
 
 template <typename T>
 void avg_pool2d_forward(Device device, T* y, const T* x, const Pool2dShape& shape) {
-  dispatch(device, "avg_pool2d_forward", [&] { cpu::avg_pool2d_forward(y, x, shape); });
+  dispatch(
+      device, "avg_pool2d_forward", [&] { cpu::avg_pool2d_forward(y, x, shape); },
+      [&] { cuda::avg_pool2d_forward(y, x, shape); });
 }
 
 template <typename T>
 void avg_pool2d_backward(Device device, T* dx, const T* dy, const Pool2dShape& shape,
                          bool accumulate) {
-  dispatch(device, "avg_pool2d_backward",
-           [&] { cpu::avg_pool2d_backward(dx, dy, shape, accumulate); });
+  dispatch(
+      device, "avg_pool2d_backward", [&] { cpu::avg_pool2d_backward(dx, dy, shape, accumulate); },
+      [&] { cuda::avg_pool2d_backward(dx, dy, shape, accumulate); });
 }
 
 template <typename T>
 void global_avg_pool_forward(Device device, T* y, const T* x, std::int64_t n, std::int64_t pixels,
                              std::int64_t c) {
-  dispatch(device, "global_avg_pool_forward",
-           [&] { cpu::global_avg_pool_forward(y, x, n, pixels, c); });
+  dispatch(
+      device, "global_avg_pool_forward", [&] { cpu::global_avg_pool_forward(y, x, n, pixels, c); },
+      [&] { cuda::global_avg_pool_forward(y, x, n, pixels, c); });
 }
 
 template <typename T>
 void global_avg_pool_backward(Device device, T* dx, const T* dy, std::int64_t n,
                               std::int64_t pixels, std::int64_t c, bool accumulate, const T* mask) {
-  dispatch(device, "global_avg_pool_backward",
-           [&] { cpu::global_avg_pool_backward(dx, dy, n, pixels, c, accumulate, mask); });
+  dispatch(
+      device, "global_avg_pool_backward",
+      [&] { cpu::global_avg_pool_backward(dx, dy, n, pixels, c, accumulate, mask); },
+      [&] { cuda::global_avg_pool_backward(dx, dy, n, pixels, c, accumulate, mask); });
 }
 
 template void max_pool2d_forward(Device, float*, std::uint8_t*, const float*, const Pool2dShape&);

@@ -1,6 +1,7 @@
 #include "attune/kernels/softmax_cross_entropy.h"
 
 #include "attune/kernels/cpu/softmax_cross_entropy.h"
+#include "attune/kernels/cuda/softmax_cross_entropy.h"
 #include "attune/kernels/dispatch.h"
 
 namespace attune::kernels {
@@ -9,10 +10,16 @@ template <typename T>
 void softmax_cross_entropy_forward(Device device, T* loss, T* log_sum_exp, const T* logits,
                                    const std::int64_t* targets, std::int64_t rows,
                                    std::int64_t classes, T smoothing) {
-  dispatch(device, "softmax_cross_entropy_forward", [&] {
-    cpu::softmax_cross_entropy_forward(loss, log_sum_exp, logits, targets, rows, classes,
-                                       smoothing);
-  });
+  dispatch(
+      device, "softmax_cross_entropy_forward",
+      [&] {
+        cpu::softmax_cross_entropy_forward(loss, log_sum_exp, logits, targets, rows, classes,
+                                           smoothing);
+      },
+      [&] {
+        cuda::softmax_cross_entropy_forward(loss, log_sum_exp, logits, targets, rows, classes,
+                                            smoothing);
+      });
 }
 
 template <typename T>
@@ -20,10 +27,16 @@ void softmax_cross_entropy_backward(Device device, T* dlogits, const T* dloss, c
                                     const T* log_sum_exp, const std::int64_t* targets,
                                     std::int64_t rows, std::int64_t classes, T smoothing,
                                     bool accumulate) {
-  dispatch(device, "softmax_cross_entropy_backward", [&] {
-    cpu::softmax_cross_entropy_backward(dlogits, dloss, logits, log_sum_exp, targets, rows, classes,
-                                        smoothing, accumulate);
-  });
+  dispatch(
+      device, "softmax_cross_entropy_backward",
+      [&] {
+        cpu::softmax_cross_entropy_backward(dlogits, dloss, logits, log_sum_exp, targets, rows,
+                                            classes, smoothing, accumulate);
+      },
+      [&] {
+        cuda::softmax_cross_entropy_backward(dlogits, dloss, logits, log_sum_exp, targets, rows,
+                                             classes, smoothing, accumulate);
+      });
 }
 
 template void softmax_cross_entropy_forward(Device, float*, float*, const float*,

@@ -31,9 +31,7 @@ Tensor BatchNorm2d::forward(const Tensor& x, bool relu) {
   }
   Tensor y = batch_norm_train(x, gamma_, beta_, running_mean_, running_var_, options_.momentum,
                               options_.eps, {}, relu);
-  if (num_batches_tracked_.device() != Device::meta) {
-    ++*num_batches_tracked_.mutable_data<std::int64_t>();
-  }
+  count_batch(num_batches_tracked_);
   return y;
 }
 

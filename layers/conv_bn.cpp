@@ -1,11 +1,13 @@
 #include "attune/layers/conv_bn.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/ops/batch_norm.h"
 #include "attune/core/ops/conv2d.h"
 #include "attune/layers/init.h"
 
@@ -151,9 +153,7 @@ Tensor ConvBN::forward(const Tensor& x, const Tensor& residual, bool relu) {
                                 .recompute = recompute_};
   switch (mode_) {
     case Mode::train:
-      if (num_batches_tracked_.device() != Device::meta) {
-        ++*num_batches_tracked_.mutable_data<std::int64_t>();
-      }
+      count_batch(num_batches_tracked_);
       return conv_bn_train(tensors(x, residual), settings);
     case Mode::eval:
       return conv_bn_eval(tensors(x, residual), settings);
@@ -283,6 +283,13 @@ void ConvBN::on_undeploy() {
 // Replaces weight_ by w, and of `kept` the vectors that the new b' (and a rebuilt channel) change.
 template <typename T>
 void ConvBN::unfold(Kept& kept) {
+  // Done on the CPU: it is rare, and a few numbers a channel.
+  const Device device = weight_.device();
+  const std::array<Tensor*, 8> taken{&weight_,   &bias_,     &kept.weight, &kept.gamma,
+                                     &kept.beta, &kept.bias, &kept.mean,   &kept.var};
+  for (Tensor* tensor : taken) {
+    if (tensor->defined()) *tensor = tensor->to(Device::cpu);
+  }
   const kernels::FilterChannels filter = filter_channels();
   const auto channels = static_cast<std::size_t>(options_.out_channels);
   const std::vector<T> folded_bias = bias_.to_vector<T>();
@@ -339,6 +346,9 @@ void ConvBN::unfold(Kept& kept) {
     } else {
       kept.mean.mutable_data<T>()[c] = static_cast<T>(-folded_bias[c] / scale[c]);
     }
+  }
+  for (Tensor* tensor : taken) {
+    if (tensor->defined()) *tensor = tensor->to(device);
   }
 }
 

@@ -5,8 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "tests/device.h"
 
 // What tests of every room need, below the level of tensors.
 namespace attune::test {
@@ -52,8 +55,9 @@ std::vector<T> random_vector(std::int64_t count, std::uint64_t seed, double low 
 /// The largest |actual - expected|, relative to the largest |expected|. NaN if any element of
 /// either is NaN, infinity if the sizes differ: so write CHECK(relative_error(a, b) <= tolerance),
 /// which both fail.
-template <typename T>
-double relative_error(const std::vector<T>& actual, const std::vector<T>& expected) {
+template <typename T, typename Allocator = std::allocator<T>>
+double relative_error(const std::vector<T, Allocator>& actual,
+                      const std::vector<T, Allocator>& expected) {
   if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
   double error = 0, scale = 0;
   for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -67,8 +71,8 @@ double relative_error(const std::vector<T>& actual, const std::vector<T>& expect
 }
 
 /// Sum of a[i] * b[i], in double.
-template <typename T>
-double dot(const std::vector<T>& a, const std::vector<T>& b) {
+template <typename T, typename Allocator>
+double dot(const std::vector<T, Allocator>& a, const std::vector<T, Allocator>& b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     sum += static_cast<double>(a[i]) * static_cast<double>(b.at(i));
@@ -76,13 +80,14 @@ double dot(const std::vector<T>& a, const std::vector<T>& b) {
   return sum;
 }
 
-/// The message of the exception of type E that `action` throws; empty if it throws none.
+/// The message of the exception of type E that `action` throws, as if all had happened on the CPU;
+/// empty if it throws none.
 template <typename E, typename Action>
 std::string message_of(const Action& action) {
   try {
     action();
   } catch (const E& error) {
-    return error.what();
+    return as_if_on_cpu(error.what());
   }
   return {};
 }

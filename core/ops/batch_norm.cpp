@@ -6,6 +6,7 @@
 #include "attune/core/ops/convolution.h"
 #include "attune/core/ops/normalization.h"
 #include "attune/core/profile.h"
+#include "attune/kernels/elementwise.h"
 
 namespace attune {
 namespace {
@@ -96,6 +97,11 @@ Tensor batch_norm_eval(const Tensor& y, const Tensor& gamma, const Tensor& beta,
     if (relu) node->relu_output = node->save_relu_output(z);
   }
   return z;
+}
+
+void count_batch(Tensor& num_batches_tracked) {
+  kernels::increment(num_batches_tracked.device(),
+                     num_batches_tracked.mutable_data<std::int64_t>());
 }
 
 }  // namespace attune

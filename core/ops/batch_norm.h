@@ -25,4 +25,7 @@ Tensor batch_norm_eval(const Tensor& y, const Tensor& gamma, const Tensor& beta,
                        const Tensor& running_mean, const Tensor& running_var, double eps = 1e-5,
                        const Tensor& residual = {}, bool relu = false);
 
+/// Adds 1 to a layer's count of the batches that its running statistics have seen, int64 [].
+void count_batch(Tensor& num_batches_tracked);
+
 }  // namespace attune

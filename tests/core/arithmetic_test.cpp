@@ -133,11 +133,11 @@ TEST_CASE("addition hands its gradient on without a copy", "[arithmetic][memory]
   Tensor a = -x, b = -x;
   const Tensor y = a + b;
   const Tensor seed = random_tensor({64}, 13);
-  const MemoryStats before = memory_stats(Device::cpu);
-  reset_peak_memory(Device::cpu);
+  const MemoryStats before = memory_stats(test_device());
+  reset_peak_memory(test_device());
   y.backward(seed);
   // The gradient of x, and one negated gradient at a time: the gradients of a and b are the seed.
-  CHECK(memory_stats(Device::cpu).total.peak - before.total.live <= 2 * x.bytes());
+  CHECK(memory_stats(test_device()).total.peak - before.total.live <= 2 * x.bytes());
   CHECK(error_of(x.grad(), seed * -2) <= 0);
   CHECK(seed.to_vector<double>() == random_tensor({64}, 13).to_vector<double>());
 }

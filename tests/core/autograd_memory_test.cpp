@@ -12,9 +12,9 @@ namespace {
 
 using namespace test;
 
-std::int64_t live() { return memory_stats(Device::cpu).total.live; }
+std::int64_t live() { return memory_stats(test_device()).total.live; }
 
-std::int64_t live(MemoryPurpose purpose) { return memory_stats(Device::cpu)[purpose].live; }
+std::int64_t live(MemoryPurpose purpose) { return memory_stats(test_device())[purpose].live; }
 
 TEST_CASE("what was saved is released by backward", "[autograd][memory]") {
   Tensor x = random_tensor({100}, 1).set_requires_grad();
@@ -51,7 +51,7 @@ TEST_CASE("saves are released one node at a time during backward", "[autograd][m
   const Tensor loss = sum(y);
   y = {};
   CHECK(live() - before == 10 * bytes + 8);
-  MemoryScope scope(Device::cpu);
+  MemoryScope scope(test_device());
   loss.backward();
   // A few temporaries, not a gradient a node: those would be ten more.
   CHECK(scope.peak_above_start() <= 5 * bytes);
@@ -119,16 +119,16 @@ TEST_CASE("memory scopes nest", "[memory]") {
   const auto allocate = [&](std::int64_t kilobytes) {
     return Tensor::empty({kilobytes * kilobyte}, DType::uint8);
   };
-  MemoryScope outer(Device::cpu);
+  MemoryScope outer(test_device());
   allocate(5);
   {
     const Tensor kept = allocate(1);
-    MemoryScope inner(Device::cpu);
+    MemoryScope inner(test_device());
     CHECK(inner.peak_above_start() == 0);
     allocate(2);
     CHECK(inner.peak_above_start() == 2 * kilobyte);
     {
-      MemoryScope innermost(Device::cpu);
+      MemoryScope innermost(test_device());
       allocate(7);
       CHECK(innermost.peak_above_start() == 7 * kilobyte);
     }
@@ -138,7 +138,7 @@ TEST_CASE("memory scopes nest", "[memory]") {
   }
   CHECK(outer.peak_above_start() == 8 * kilobyte);  // the kept one and the innermost
   {
-    MemoryScope another(Device::cpu);
+    MemoryScope another(test_device());
     allocate(1);
     CHECK(another.peak_above_start() == kilobyte);
   }

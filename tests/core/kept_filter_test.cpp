@@ -17,7 +17,9 @@
 namespace attune {
 namespace {
 
-std::int64_t live_workspace() { return memory_stats(Device::cpu)[MemoryPurpose::workspace].live; }
+std::int64_t live_workspace() {
+  return memory_stats(test::test_device())[MemoryPurpose::workspace].live;
+}
 
 Tensor floats(const Shape& shape, std::uint64_t seed, double low = -1) {
   return test::random_tensor(shape, seed, low, 1, DType::float32);
@@ -37,9 +39,9 @@ ConvBNTensors block() {
 // Runs under a NoGradGuard with nothing kept before: what must be the result.
 Tensor afresh(const std::function<Tensor()>& run) {
   const NoGradGuard no_grad;
-  release_idle_memory(Device::cpu);
+  release_idle_memory(test::test_device());
   Tensor result = run();
-  release_idle_memory(Device::cpu);
+  release_idle_memory(test::test_device());
   return result;
 }
 
@@ -151,6 +153,7 @@ TEST_CASE("kept filters: one filter in turn in several geometries, and in severa
 }
 
 TEST_CASE("kept filters: their bytes are workspace until the filter changes or goes") {
+  const DefaultDevice on_cpu(Device::cpu);  // where filters are kept
   const std::int64_t none = live_workspace();
   ConvBNTensors t = block();
   const std::int64_t filter = t.weight.bytes(), vector = t.bias.bytes();
@@ -174,7 +177,7 @@ TEST_CASE("kept filters: their bytes are workspace until the filter changes or g
     CHECK(live_workspace() == none);
   }
   SECTION("released on request") {
-    release_idle_memory(Device::cpu);
+    release_idle_memory(test::test_device());
     CHECK(live_workspace() == none);
     CHECK(infer() == filter);
   }
@@ -201,6 +204,7 @@ TEST_CASE("kept filters: nothing is kept on meta") {
 }
 
 TEST_CASE("kept filters: several threads use one set of weights") {
+  const DefaultDevice on_cpu(Device::cpu);  // where filters are kept
   const ConvBNTensors t = block();
   for (const Computation& computation : computations()) {
     INFO(computation.name);
@@ -212,7 +216,7 @@ TEST_CASE("kept filters: several threads use one set of weights") {
       threads.emplace_back([&] {
         const NoGradGuard no_grad;
         for (int i = 0; i < 50; ++i) {
-          if (i % 10 == 9) release_idle_memory(Device::cpu);
+          if (i % 10 == 9) release_idle_memory(test::test_device());
           count += computation.run(t).to_vector<float>() != expected;
         }
       });

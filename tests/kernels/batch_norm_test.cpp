@@ -29,30 +29,31 @@ template <typename T>
 struct Problem {
   explicit Problem(Size size_in)
       : size(size_in),
-        y(random_vector<T>(size.count(), 1, -2, 3)),
-        dz(random_vector<T>(size.count(), 2)),
-        residual(random_vector<T>(size.count(), 3)),
-        mean(random_vector<T>(size.channels, 4)),
-        rstd(random_vector<T>(size.channels, 5, 0.5, 2)),
-        gamma(random_vector<T>(size.channels, 6, -2, 2)),
-        beta(random_vector<T>(size.channels, 7)),
-        sum_dz(random_vector<T>(size.channels, 8)),
-        sum_dz_yhat(random_vector<T>(size.channels, 9)) {}
+        y(random_values<T>(size.count(), 1, -2, 3)),
+        dz(random_values<T>(size.count(), 2)),
+        residual(random_values<T>(size.count(), 3)),
+        mean(random_values<T>(size.channels, 4)),
+        rstd(random_values<T>(size.channels, 5, 0.5, 2)),
+        gamma(random_values<T>(size.channels, 6, -2, 2)),
+        beta(random_values<T>(size.channels, 7)),
+        sum_dz(random_values<T>(size.channels, 8)),
+        sum_dz_yhat(random_values<T>(size.channels, 9)) {}
 
   Size size;
-  std::vector<T> y, dz, residual, mean, rstd, gamma, beta, sum_dz, sum_dz_yhat;
+  Vector<T> y, dz, residual, mean, rstd, gamma, beta, sum_dz, sum_dz_yhat;
 };
 
 template <typename T>
-std::vector<T> channels_of(Size size) {
-  return std::vector<T>(static_cast<std::size_t>(size.channels));
+Vector<T> channels_of(Size size) {
+  return Vector<T>(static_cast<std::size_t>(size.channels));
 }
 
 template <typename T>
 void check_statistics(Size size) {
-  const std::vector<T> y = random_vector<T>(size.count(), 1, -2, 3);
-  std::vector<T> mean = channels_of<T>(size), var = mean, expected_mean = mean, expected_var = mean;
-  batch_norm_statistics(Device::cpu, mean.data(), var.data(), y.data(), size.pixels, size.channels);
+  const Vector<T> y = random_values<T>(size.count(), 1, -2, 3);
+  Vector<T> mean = channels_of<T>(size), var = mean, expected_mean = mean, expected_var = mean;
+  batch_norm_statistics(test_device(), mean.data(), var.data(), y.data(), size.pixels,
+                        size.channels);
   reference::batch_norm_statistics(expected_mean.data(), expected_var.data(), y.data(), size.pixels,
                                    size.channels);
   CHECK(relative_error(mean, expected_mean) <= kTolerance<T>);
@@ -62,7 +63,7 @@ void check_statistics(Size size) {
 template <typename T>
 void check_forward(Size size) {
   const Problem<T> p(size);
-  std::vector<T> z(p.y.size()), expected(p.y.size());
+  Vector<T> z(p.y.size()), expected(p.y.size());
   for (const bool affine : {false, true})
     for (const bool residual : {false, true})
       for (const bool relu : {false, true}) {
@@ -70,14 +71,14 @@ void check_forward(Size size) {
         const T* gamma = affine ? p.gamma.data() : nullptr;
         const T* beta = affine ? p.beta.data() : nullptr;
         const T* added = residual ? p.residual.data() : nullptr;
-        batch_norm_forward(Device::cpu, z.data(), p.y.data(), p.mean.data(), p.rstd.data(), gamma,
+        batch_norm_forward(test_device(), z.data(), p.y.data(), p.mean.data(), p.rstd.data(), gamma,
                            beta, added, relu, size.pixels, size.channels);
         reference::batch_norm_forward(expected.data(), p.y.data(), p.mean.data(), p.rstd.data(),
                                       gamma, beta, added, relu, size.pixels, size.channels);
         CHECK(relative_error(z, expected) <= kTolerance<T>);
 
-        std::vector<T> in_place = p.y;
-        batch_norm_forward(Device::cpu, in_place.data(), in_place.data(), p.mean.data(),
+        Vector<T> in_place = p.y;
+        batch_norm_forward(test_device(), in_place.data(), in_place.data(), p.mean.data(),
                            p.rstd.data(), gamma, beta, added, relu, size.pixels, size.channels);
         CHECK(same_bits(in_place, z));
       }
@@ -88,51 +89,51 @@ void check_backward(Size size) {
   const Problem<T> p(size);
   const std::int64_t pixels = size.pixels, channels = size.channels;
 
-  std::vector<T> sum = channels_of<T>(size), product = sum, sum_alone = sum;
-  std::vector<T> expected_sum = sum, expected_product = sum;
-  batch_norm_backward_reduce(Device::cpu, sum.data(), product.data(), p.dz.data(), p.y.data(),
+  Vector<T> sum = channels_of<T>(size), product = sum, sum_alone = sum;
+  Vector<T> expected_sum = sum, expected_product = sum;
+  batch_norm_backward_reduce(test_device(), sum.data(), product.data(), p.dz.data(), p.y.data(),
                              p.mean.data(), p.rstd.data(), pixels, channels);
   reference::batch_norm_backward_reduce(expected_sum.data(), expected_product.data(), p.dz.data(),
                                         p.y.data(), p.mean.data(), p.rstd.data(), pixels, channels);
   CHECK(relative_error(sum, expected_sum) <= kTolerance<T>);
   CHECK(relative_error(product, expected_product) <= kTolerance<T>);
   const T* none = nullptr;
-  batch_norm_backward_reduce(Device::cpu, sum_alone.data(), static_cast<T*>(nullptr), p.dz.data(),
+  batch_norm_backward_reduce(test_device(), sum_alone.data(), static_cast<T*>(nullptr), p.dz.data(),
                              none, none, none, pixels, channels);
   CHECK(same_bits(sum_alone, sum));
 
   for (const bool affine : {false, true}) {
     const T* gamma = affine ? p.gamma.data() : nullptr;
-    std::vector<T> dy(p.y.size()), expected(p.y.size());
-    batch_norm_backward_train(Device::cpu, dy.data(), p.dz.data(), p.y.data(), p.mean.data(),
+    Vector<T> dy(p.y.size()), expected(p.y.size());
+    batch_norm_backward_train(test_device(), dy.data(), p.dz.data(), p.y.data(), p.mean.data(),
                               p.rstd.data(), gamma, p.sum_dz.data(), p.sum_dz_yhat.data(), pixels,
                               channels);
     reference::batch_norm_backward_train(expected.data(), p.dz.data(), p.y.data(), p.mean.data(),
                                          p.rstd.data(), gamma, p.sum_dz.data(),
                                          p.sum_dz_yhat.data(), pixels, channels);
     CHECK(relative_error(dy, expected) <= kTolerance<T>);
-    std::vector<T> in_place = p.dz;
-    batch_norm_backward_train(Device::cpu, in_place.data(), in_place.data(), p.y.data(),
+    Vector<T> in_place = p.dz;
+    batch_norm_backward_train(test_device(), in_place.data(), in_place.data(), p.y.data(),
                               p.mean.data(), p.rstd.data(), gamma, p.sum_dz.data(),
                               p.sum_dz_yhat.data(), pixels, channels);
     CHECK(same_bits(in_place, dy));
 
-    batch_norm_backward_eval(Device::cpu, dy.data(), p.dz.data(), p.rstd.data(), gamma, pixels,
+    batch_norm_backward_eval(test_device(), dy.data(), p.dz.data(), p.rstd.data(), gamma, pixels,
                              channels);
     reference::batch_norm_backward_eval(expected.data(), p.dz.data(), p.rstd.data(), gamma, pixels,
                                         channels);
     CHECK(relative_error(dy, expected) <= kTolerance<T>);
     in_place = p.dz;
-    batch_norm_backward_eval(Device::cpu, in_place.data(), in_place.data(), p.rstd.data(), gamma,
+    batch_norm_backward_eval(test_device(), in_place.data(), in_place.data(), p.rstd.data(), gamma,
                              pixels, channels);
     CHECK(same_bits(in_place, dy));
   }
 }
 
 // z = BN(y) in Train mode, put together from the reference kernels.
-std::vector<double> reference_train(const std::vector<double>& y, const std::vector<double>& gamma,
-                                    const std::vector<double>& beta, Size size) {
-  std::vector<double> mean = channels_of<double>(size), var = mean, rstd = mean, z(y.size());
+Vector<double> reference_train(const Vector<double>& y, const Vector<double>& gamma,
+                               const Vector<double>& beta, Size size) {
+  Vector<double> mean = channels_of<double>(size), var = mean, rstd = mean, z(y.size());
   reference::batch_norm_statistics(mean.data(), var.data(), y.data(), size.pixels, size.channels);
   reference::batch_norm_rstd(rstd.data(), var.data(), size.channels, 1e-3);
   reference::batch_norm_forward<double>(z.data(), y.data(), mean.data(), rstd.data(), gamma.data(),
@@ -144,7 +145,7 @@ std::vector<double> reference_train(const std::vector<double>& y, const std::vec
 
 TEST_CASE("reference batch-norm statistics are those of 0, 1, ..., n - 1 in every channel") {
   constexpr std::int64_t kPixels = 101, kChannels = 3;
-  std::vector<double> y, mean(kChannels), var(kChannels);
+  Vector<double> y, mean(kChannels), var(kChannels);
   for (std::int64_t p = 0; p < kPixels; ++p)
     for (std::int64_t c = 0; c < kChannels; ++c) {
       y.push_back(static_cast<double>((c + 1) * p));
@@ -167,13 +168,14 @@ TEST_CASE("batch-norm statistics agree with the reference") {
 
 TEST_CASE("batch-norm statistics keep their digits where the mean dwarfs sigma") {
   const Size size{30011, 5};
-  std::vector<float> y = random_vector<float>(size.count(), 1, 1000 - 2e-3, 1000 + 2e-3);
-  const std::vector<double> exact(y.begin(), y.end());
-  std::vector<double> exact_mean = channels_of<double>(size), exact_var = exact_mean;
+  Vector<float> y = random_values<float>(size.count(), 1, 1000 - 2e-3, 1000 + 2e-3);
+  const Vector<double> exact(y.begin(), y.end());
+  Vector<double> exact_mean = channels_of<double>(size), exact_var = exact_mean;
   reference::batch_norm_statistics(exact_mean.data(), exact_var.data(), exact.data(), size.pixels,
                                    size.channels);
-  std::vector<float> mean = channels_of<float>(size), var = mean;
-  batch_norm_statistics(Device::cpu, mean.data(), var.data(), y.data(), size.pixels, size.channels);
+  Vector<float> mean = channels_of<float>(size), var = mean;
+  batch_norm_statistics(test_device(), mean.data(), var.data(), y.data(), size.pixels,
+                        size.channels);
   for (std::size_t c = 0; c < mean.size(); ++c) {
     CHECK(std::abs(static_cast<double>(mean[c]) - exact_mean[c]) <= 6.2e-5 / 2);  // half a float
     CHECK(std::abs(static_cast<double>(var[c]) / exact_var[c] - 1) <= 1e-7);
@@ -184,11 +186,12 @@ TEST_CASE("batch-norm statistics keep their digits where the mean dwarfs sigma")
 TEST_CASE("batch-norm statistics of a sample shifted as it goes are right") {
   // The pixels of each slice and block have a mean of their own: merging them is put to the test.
   const Size size{60000, 2};
-  std::vector<double> y = random_vector<double>(size.count(), 1);
+  Vector<double> y = random_values<double>(size.count(), 1);
   for (std::size_t i = 0; i < y.size(); ++i) y[i] += 1e-3 * static_cast<double>(i);
-  std::vector<double> mean = channels_of<double>(size), var = mean, expected_mean = mean,
-                      expected_var = mean;
-  batch_norm_statistics(Device::cpu, mean.data(), var.data(), y.data(), size.pixels, size.channels);
+  Vector<double> mean = channels_of<double>(size), var = mean, expected_mean = mean,
+                 expected_var = mean;
+  batch_norm_statistics(test_device(), mean.data(), var.data(), y.data(), size.pixels,
+                        size.channels);
   reference::batch_norm_statistics(expected_mean.data(), expected_var.data(), y.data(), size.pixels,
                                    size.channels);
   CHECK(relative_error(mean, expected_mean) <= 1e-13);
@@ -196,20 +199,20 @@ TEST_CASE("batch-norm statistics of a sample shifted as it goes are right") {
 }
 
 TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN") {
-  const auto statistics = [](const std::vector<float>& y) {
-    std::vector<float> result(2);
-    batch_norm_statistics(Device::cpu, result.data(), result.data() + 1, y.data(),
+  const auto statistics = [](const Vector<float>& y) {
+    Vector<float> result(2);
+    batch_norm_statistics(test_device(), result.data(), result.data() + 1, y.data(),
                           static_cast<std::int64_t>(y.size()), 1);
     return result;
   };
-  CHECK(statistics(std::vector<float>(5000, 0.1F)) == std::vector<float>{0.1F, 0});
+  CHECK(statistics(Vector<float>(5000, 0.1F)) == Vector<float>{0.1F, 0});
 
-  std::vector<float> y = random_vector<float>(5000, 1);
+  Vector<float> y = random_values<float>(5000, 1);
   y[0] = 1e6F;
-  std::vector<double> expected(2);
-  const std::vector<double> exact(y.begin(), y.end());
+  Vector<double> expected(2);
+  const Vector<double> exact(y.begin(), y.end());
   reference::batch_norm_statistics(expected.data(), expected.data() + 1, exact.data(), 5000, 1);
-  const std::vector<float> actual = statistics(y);
+  const Vector<float> actual = statistics(y);
   CHECK(std::abs(static_cast<double>(actual[0]) / expected[0] - 1) <= 1e-7);
   CHECK(std::abs(static_cast<double>(actual[1]) / expected[1] - 1) <= 1e-7);
 
@@ -219,27 +222,27 @@ TEST_CASE("batch-norm statistics of a constant, of an outlier first, and of NaN"
 }
 
 TEST_CASE("running statistics move by momentum and take the unbiased variance") {
-  const std::vector<float> mean{2, -1}, var{3, 0.5F};
-  std::vector<float> running_mean{0, 1}, running_var{1, 1};
-  std::vector<float> expected_mean = running_mean, expected_var = running_var;
-  batch_norm_update_running(Device::cpu, running_mean.data(), running_var.data(), mean.data(),
+  const Vector<float> mean{2, -1}, var{3, 0.5F};
+  Vector<float> running_mean{0, 1}, running_var{1, 1};
+  Vector<float> expected_mean = running_mean, expected_var = running_var;
+  batch_norm_update_running(test_device(), running_mean.data(), running_var.data(), mean.data(),
                             var.data(), 4, 2, 0.25F);
   reference::batch_norm_update_running(expected_mean.data(), expected_var.data(), mean.data(),
                                        var.data(), 4, 2, 0.25F);
-  CHECK(running_mean == std::vector<float>{0.5F, 0.5F});
+  CHECK(running_mean == Vector<float>{0.5F, 0.5F});
   CHECK(relative_error(running_var, {1.75F, 0.75F + 0.25F * 0.5F * 4 / 3}) <= 1e-7);
   CHECK(relative_error(running_mean, expected_mean) <= 1e-7);
   CHECK(relative_error(running_var, expected_var) <= 1e-7);
 
-  batch_norm_update_running(Device::cpu, running_mean.data(), running_var.data(), mean.data(),
+  batch_norm_update_running(test_device(), running_mean.data(), running_var.data(), mean.data(),
                             var.data(), 4, 2, 1.0F);
   CHECK(running_mean == mean);
 }
 
 TEST_CASE("rstd is one over the root of var + eps") {
-  const std::vector<double> var{3, 0.0, 0.5};
-  std::vector<double> rstd(3), expected(3);
-  batch_norm_rstd(Device::cpu, rstd.data(), var.data(), 3, 1.0);
+  const Vector<double> var{3, 0.0, 0.5};
+  Vector<double> rstd(3), expected(3);
+  batch_norm_rstd(test_device(), rstd.data(), var.data(), 3, 1.0);
   reference::batch_norm_rstd(expected.data(), var.data(), 3, 1.0);
   CHECK(relative_error(rstd, {0.5, 1.0, std::sqrt(2.0 / 3.0)}) <= 1e-15);
   CHECK(same_bits(rstd, expected));
@@ -255,11 +258,11 @@ TEST_CASE("batch-norm forward agrees with the reference") {
 
 TEST_CASE("batch-norm forward keeps its digits where the mean dwarfs sigma") {
   const Size size{1000, 16};
-  const std::vector<float> y = random_vector<float>(size.count(), 1, 999, 1001);
-  const std::vector<float> mean(16, 1000.3F), rstd(16, 1.7F), gamma(16, 0.9F), beta(16, 0.2F);
-  std::vector<float> z(y.size());
-  batch_norm_forward<float>(Device::cpu, z.data(), y.data(), mean.data(), rstd.data(), gamma.data(),
-                            beta.data(), nullptr, false, size.pixels, size.channels);
+  const Vector<float> y = random_values<float>(size.count(), 1, 999, 1001);
+  const Vector<float> mean(16, 1000.3F), rstd(16, 1.7F), gamma(16, 0.9F), beta(16, 0.2F);
+  Vector<float> z(y.size());
+  batch_norm_forward<float>(test_device(), z.data(), y.data(), mean.data(), rstd.data(),
+                            gamma.data(), beta.data(), nullptr, false, size.pixels, size.channels);
   double error = 0;
   for (std::size_t i = 0; i < y.size(); ++i) {
     const double yhat = (double{y[i]} - double{mean[0]}) * double{rstd[0]};
@@ -271,9 +274,9 @@ TEST_CASE("batch-norm forward keeps its digits where the mean dwarfs sigma") {
 
 TEST_CASE("batch-norm forward passes NaN through its ReLU") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> y{nan, -1, 2}, mean{0}, rstd{1};
-  std::vector<float> z(3);
-  batch_norm_forward<float>(Device::cpu, z.data(), y.data(), mean.data(), rstd.data(), nullptr,
+  const Vector<float> y{nan, -1, 2}, mean{0}, rstd{1};
+  Vector<float> z(3);
+  batch_norm_forward<float>(test_device(), z.data(), y.data(), mean.data(), rstd.data(), nullptr,
                             nullptr, nullptr, true, 3, 1);
   CHECK(std::isnan(z[0]));
   CHECK(z[1] == 0);
@@ -294,17 +297,17 @@ TEST_CASE("batch-norm backward kernels agree with the reference") {
 TEST_CASE("reference batch-norm gradients in Train mode are those of finite differences") {
   const Size size{9, 4};
   const Problem<double> p(size);
-  std::vector<double> mean = channels_of<double>(size), var = mean, rstd = mean;
+  Vector<double> mean = channels_of<double>(size), var = mean, rstd = mean;
   reference::batch_norm_statistics(mean.data(), var.data(), p.y.data(), size.pixels, size.channels);
   reference::batch_norm_rstd(rstd.data(), var.data(), size.channels, 1e-3);
-  std::vector<double> dbeta = mean, dgamma = mean, dy(p.y.size());
+  Vector<double> dbeta = mean, dgamma = mean, dy(p.y.size());
   reference::batch_norm_backward_reduce(dbeta.data(), dgamma.data(), p.dz.data(), p.y.data(),
                                         mean.data(), rstd.data(), size.pixels, size.channels);
   reference::batch_norm_backward_train(dy.data(), p.dz.data(), p.y.data(), mean.data(), rstd.data(),
                                        p.gamma.data(), dbeta.data(), dgamma.data(), size.pixels,
                                        size.channels);
 
-  using Vector = std::vector<double>;
+  using Vector = Vector<double>;
   CHECK(relative_error(dy, numerical_gradient(p.y, p.dz, [&](const Vector& y) {
                          return reference_train(y, p.gamma, p.beta, size);
                        })) <= 1e-8);
@@ -319,11 +322,11 @@ TEST_CASE("reference batch-norm gradients in Train mode are those of finite diff
 TEST_CASE("reference batch-norm gradients in Eval mode are those of finite differences") {
   const Size size{9, 4};
   const Problem<double> p(size);
-  std::vector<double> dy(p.y.size());
+  Vector<double> dy(p.y.size());
   reference::batch_norm_backward_eval(dy.data(), p.dz.data(), p.rstd.data(), p.gamma.data(),
                                       size.pixels, size.channels);
-  const auto forward = [&](const std::vector<double>& y) {
-    std::vector<double> z(y.size());
+  const auto forward = [&](const Vector<double>& y) {
+    Vector<double> z(y.size());
     reference::batch_norm_forward<double>(z.data(), y.data(), p.mean.data(), p.rstd.data(),
                                           p.gamma.data(), p.beta.data(), nullptr, false,
                                           size.pixels, size.channels);
@@ -336,7 +339,7 @@ TEST_CASE("batch norm does not depend on the number of threads") {
   for (const Size size : {Size{20011, 17}, Size{3001, 200}}) {
     const Problem<float> p(size);
     CHECK(independent_of_threads([&] {
-      std::vector<float> statistics(static_cast<std::size_t>(4 * size.channels));
+      Vector<float> statistics(static_cast<std::size_t>(4 * size.channels));
       float* out = statistics.data();
       cpu::batch_norm_statistics(out, out + size.channels, p.y.data(), size.pixels, size.channels);
       cpu::batch_norm_backward_reduce(out + 2 * size.channels, out + 3 * size.channels, p.dz.data(),
@@ -345,13 +348,13 @@ TEST_CASE("batch norm does not depend on the number of threads") {
       return statistics;
     }));
     CHECK(independent_of_threads([&] {
-      std::vector<float> z(p.y.size());
+      Vector<float> z(p.y.size());
       cpu::batch_norm_forward(z.data(), p.y.data(), p.mean.data(), p.rstd.data(), p.gamma.data(),
                               p.beta.data(), p.residual.data(), true, size.pixels, size.channels);
       return z;
     }));
     CHECK(independent_of_threads([&] {
-      std::vector<float> dy(p.y.size());
+      Vector<float> dy(p.y.size());
       cpu::batch_norm_backward_train(dy.data(), p.dz.data(), p.y.data(), p.mean.data(),
                                      p.rstd.data(), p.gamma.data(), p.sum_dz.data(),
                                      p.sum_dz_yhat.data(), size.pixels, size.channels);

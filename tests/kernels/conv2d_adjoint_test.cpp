@@ -23,37 +23,37 @@ TEST_CASE("reference conv2d: an example by hand") {
   //   0 0 0 0 0
   const Conv2dShape shape =
       make_conv2d_shape("test", {1, 3, 3, 1}, {1, 2, 2, 1}, {{2, 2}, {1, 1}, {1, 1}, 1});
-  const std::vector<double> x{1, 2, 3, 4, 5, 6, 7, 8, 9}, w{10, 20, 30, 40};
-  std::vector<double> y(4);
+  const test::Vector<double> x{1, 2, 3, 4, 5, 6, 7, 8, 9}, w{10, 20, 30, 40};
+  test::Vector<double> y(4);
   reference::conv2d_forward(y.data(), x.data(), w.data(), shape);
-  CHECK(y == std::vector<double>{40 * 1, 30 * 2 + 40 * 3, 20 * 4 + 40 * 7,
-                                 10 * 5 + 20 * 6 + 30 * 8 + 40 * 9});
+  CHECK(y == test::Vector<double>{40 * 1, 30 * 2 + 40 * 3, 20 * 4 + 40 * 7,
+                                  10 * 5 + 20 * 6 + 30 * 8 + 40 * 9});
 
-  const std::vector<double> bias{-300}, residual{1, 2, 3, 4}, mask{1, 1, 1, 0};
+  const test::Vector<double> bias{-300}, residual{1, 2, 3, 4}, mask{1, 1, 1, 0};
   reference::conv2d_forward(
       y.data(), x.data(), w.data(), shape,
       {.bias = bias.data(), .residual = residual.data(), .relu = true, .mask = mask.data()});
-  CHECK(y == std::vector<double>{0, 0, 63, 0});
+  CHECK(y == test::Vector<double>{0, 0, 63, 0});
 }
 
 TEST_CASE("reference conv2d: groups and dilation by hand") {
   // Two groups of one channel, a row of five pixels, taps two pixels apart.
   const Conv2dShape shape =
       make_conv2d_shape("test", {1, 1, 5, 2}, {4, 1, 2, 1}, {{1, 1}, {0, 0}, {1, 2}, 2});
-  const std::vector<double> x{1, 10, 2, 20, 3, 30, 4, 40, 5, 50};
-  const std::vector<double> w{1, 0, 0, 1, 1, 1, 1, -1};
-  std::vector<double> y(static_cast<std::size_t>(shape.output_count()));
+  const test::Vector<double> x{1, 10, 2, 20, 3, 30, 4, 40, 5, 50};
+  const test::Vector<double> w{1, 0, 0, 1, 1, 1, 1, -1};
+  test::Vector<double> y(static_cast<std::size_t>(shape.output_count()));
   reference::conv2d_forward(y.data(), x.data(), w.data(), shape);
-  CHECK(y == std::vector<double>{1, 3, 40, -20, 2, 4, 60, -20, 3, 5, 80, -20});
+  CHECK(y == test::Vector<double>{1, 3, 40, -20, 2, 4, 60, -20, 3, 5, 80, -20});
 }
 
 TEST_CASE("reference conv2d: backward_input is the transposed convolution, as a scatter") {
   std::uint64_t seed = 0;
   for (const Conv2dShape& s : test::conv2d_shapes(kRandomShapes)) {
     INFO("case " << seed << ": " << test::to_string(s));
-    const auto dy = test::random_vector<double>(s.output_count(), ++seed);
-    const auto w = test::random_vector<double>(s.filter_count(), ++seed);
-    std::vector<double> scattered(static_cast<std::size_t>(s.input_count())), dx = scattered;
+    const auto dy = test::random_values<double>(s.output_count(), ++seed);
+    const auto w = test::random_values<double>(s.filter_count(), ++seed);
+    test::Vector<double> scattered(static_cast<std::size_t>(s.input_count())), dx = scattered;
     const std::int64_t channels = s.channels_per_group();
     for (std::int64_t from = 0; from < s.output_count(); ++from)
       for (std::int64_t tap = 0; tap < s.r * s.s * channels; ++tap) {
@@ -78,10 +78,10 @@ TEST_CASE("reference conv2d: backward_input is the transposed convolution, as a 
 template <typename Forward, typename BackwardInput, typename BackwardWeight>
 void check_adjoint(const Conv2dShape& shape, std::uint64_t seed, const Forward& forward,
                    const BackwardInput& backward_input, const BackwardWeight& backward_weight) {
-  const auto x = test::random_vector<double>(shape.input_count(), seed);
-  const auto w = test::random_vector<double>(shape.filter_count(), seed + 1);
-  const auto u = test::random_vector<double>(shape.output_count(), seed + 2);
-  std::vector<double> y(u.size()), dx(x.size()), dw(w.size());
+  const auto x = test::random_values<double>(shape.input_count(), seed);
+  const auto w = test::random_values<double>(shape.filter_count(), seed + 1);
+  const auto u = test::random_values<double>(shape.output_count(), seed + 2);
+  test::Vector<double> y(u.size()), dx(x.size()), dw(w.size());
   forward(y.data(), x.data(), w.data());
   backward_input(dx.data(), u.data(), w.data());
   backward_weight(dw.data(), x.data(), u.data());
@@ -116,13 +116,13 @@ TEST_CASE("conv2d: the backward kernels are the adjoints of forward") {
     check_adjoint(
         shape, ++seed,
         [&](double* y, const double* x, const double* w) {
-          conv2d_forward(Device::cpu, y, x, w, shape);
+          conv2d_forward(test::test_device(), y, x, w, shape);
         },
         [&](double* dx, const double* dy, const double* w) {
-          conv2d_backward_input(Device::cpu, dx, dy, w, shape);
+          conv2d_backward_input(test::test_device(), dx, dy, w, shape);
         },
         [&](double* dw, const double* x, const double* dy) {
-          conv2d_backward_weight(Device::cpu, dw, x, dy, shape);
+          conv2d_backward_weight(test::test_device(), dw, x, dy, shape);
         });
   }
 }

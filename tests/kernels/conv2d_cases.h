@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attune/kernels/conv2d_shape.h"
+#include "tests/kernels/device_vector.h"
 #include "tests/test_util.h"
 
 // The geometries that convolution kernels are tested on.

@@ -23,24 +23,24 @@ constexpr std::uint64_t kRandomShapes = 150;
 /// The steps of an epilogue; bit i of `choice` decides on step i.
 template <typename T>
 struct EpilogueCase {
-  std::vector<T> bias, residual, mask, mean, slope, shift;
+  test::Vector<T> bias, residual, mask, mean, slope, shift;
   bool relu, in_place, keep_y;
-  mutable std::vector<T> y{};  ///< what is normalised, if it is kept
+  mutable test::Vector<T> y{};  ///< what is normalised, if it is kept
 
   EpilogueCase(std::int64_t count, std::int64_t channels, std::uint64_t choice)
-      : bias(test::random_vector<T>((choice & 1) ? channels : 0, choice + 100)),
-        residual(test::random_vector<T>((choice & 2) ? count : 0, choice + 200)),
-        mask(test::random_vector<T>((choice & 4) ? count : 0, choice + 300)),
-        mean(test::random_vector<T>((choice & 32) ? channels : 0, choice + 400)),
-        slope(test::random_vector<T>((choice & 32) ? channels : 0, choice + 500)),
-        shift(test::random_vector<T>((choice & 32) ? channels : 0, choice + 600)),
+      : bias(test::random_values<T>((choice & 1) ? channels : 0, choice + 100)),
+        residual(test::random_values<T>((choice & 2) ? count : 0, choice + 200)),
+        mask(test::random_values<T>((choice & 4) ? count : 0, choice + 300)),
+        mean(test::random_values<T>((choice & 32) ? channels : 0, choice + 400)),
+        slope(test::random_values<T>((choice & 32) ? channels : 0, choice + 500)),
+        shift(test::random_values<T>((choice & 32) ? channels : 0, choice + 600)),
         relu((choice & 8) != 0),
         in_place((choice & 16) != 0 && !residual.empty() && mean.empty()),
         keep_y((choice & 16) != 0 && !mean.empty()) {}
 
   /// The epilogue for an output at `out`, to which the residual is copied first if it is to be
   /// that output.
-  Conv2dEpilogue<T> prepare(std::vector<T>& out) const {
+  Conv2dEpilogue<T> prepare(test::Vector<T>& out) const {
     if (in_place) out = residual;
     Conv2dEpilogue<T> epilogue;
     epilogue.bias = bias.empty() ? nullptr : bias.data();
@@ -59,17 +59,17 @@ constexpr std::uint64_t kEpilogues = 64;
 
 /// An output that shows what a kernel leaves unwritten.
 template <typename T>
-std::vector<T> unwritten(std::int64_t count) {
-  return std::vector<T>(static_cast<std::size_t>(count), std::numeric_limits<T>::quiet_NaN());
+test::Vector<T> unwritten(std::int64_t count) {
+  return test::Vector<T>(static_cast<std::size_t>(count), std::numeric_limits<T>::quiet_NaN());
 }
 
 template <typename T>
 void check_forward(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
-  const auto x = test::random_vector<T>(shape.input_count(), seed);
-  const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
+  const auto x = test::random_values<T>(shape.input_count(), seed);
+  const auto w = test::random_values<T>(shape.filter_count(), seed + 1);
   const EpilogueCase<T> steps(shape.output_count(), shape.k, seed % kEpilogues);
   auto y = unwritten<T>(shape.output_count()), expected = y;
-  conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape, steps.prepare(y));
+  conv2d_forward(test::test_device(), y.data(), x.data(), w.data(), shape, steps.prepare(y));
   const auto before_norm = steps.y;
   reference::conv2d_forward(expected.data(), x.data(), w.data(), shape, steps.prepare(expected));
   CHECK(test::relative_error(y, expected) <= tolerance);
@@ -78,11 +78,12 @@ void check_forward(const Conv2dShape& shape, std::uint64_t seed, double toleranc
 
 template <typename T>
 void check_backward_input(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
-  const auto dy = test::random_vector<T>(shape.output_count(), seed);
-  const auto w = test::random_vector<T>(shape.filter_count(), seed + 1);
+  const auto dy = test::random_values<T>(shape.output_count(), seed);
+  const auto w = test::random_values<T>(shape.filter_count(), seed + 1);
   const EpilogueCase<T> steps(shape.input_count(), shape.c, seed % kEpilogues);
   auto dx = unwritten<T>(shape.input_count()), expected = dx;
-  conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape, steps.prepare(dx));
+  conv2d_backward_input(test::test_device(), dx.data(), dy.data(), w.data(), shape,
+                        steps.prepare(dx));
   reference::conv2d_backward_input(expected.data(), dy.data(), w.data(), shape,
                                    steps.prepare(expected));
   CHECK(test::relative_error(dx, expected) <= tolerance);
@@ -90,34 +91,35 @@ void check_backward_input(const Conv2dShape& shape, std::uint64_t seed, double t
 
 template <typename T>
 void check_backward_weight(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
-  const auto x = test::random_vector<T>(shape.input_count(), seed);
-  const auto dy = test::random_vector<T>(shape.output_count(), seed + 1);
+  const auto x = test::random_values<T>(shape.input_count(), seed);
+  const auto dy = test::random_values<T>(shape.output_count(), seed + 1);
   for (const bool accumulate : {false, true}) {
-    auto dw = accumulate ? test::random_vector<T>(shape.filter_count(), seed + 2)
+    auto dw = accumulate ? test::random_values<T>(shape.filter_count(), seed + 2)
                          : unwritten<T>(shape.filter_count());
     auto expected = dw;
     // The bias the other way round, that the two cannot be confused.
-    auto db = accumulate ? unwritten<T>(shape.k) : test::random_vector<T>(shape.k, seed + 3);
+    auto db = accumulate ? unwritten<T>(shape.k) : test::random_values<T>(shape.k, seed + 3);
     auto expected_db = db;
-    conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, accumulate,
+    conv2d_backward_weight(test::test_device(), dw.data(), x.data(), dy.data(), shape, accumulate,
                            {db.data(), !accumulate});
     reference::conv2d_backward_weight(expected.data(), x.data(), dy.data(), shape, accumulate,
                                       {expected_db.data(), !accumulate});
     CHECK(test::relative_error(dw, expected) <= tolerance);
     CHECK(test::relative_error(db, expected_db) <= test::tolerance<T>());
-    auto alone = accumulate ? test::random_vector<T>(shape.filter_count(), seed + 2) : dw;
-    conv2d_backward_weight(Device::cpu, alone.data(), x.data(), dy.data(), shape, accumulate);
+    auto alone = accumulate ? test::random_values<T>(shape.filter_count(), seed + 2) : dw;
+    conv2d_backward_weight(test::test_device(), alone.data(), x.data(), dy.data(), shape,
+                           accumulate);
     CHECK(alone == dw);
   }
 }
 
 template <typename T>
 void check_backward_bias(std::int64_t pixels, std::int64_t channels) {
-  const auto dy = test::random_vector<T>(pixels * channels, 7);
+  const auto dy = test::random_values<T>(pixels * channels, 7);
   for (const bool accumulate : {false, true}) {
-    auto db = accumulate ? test::random_vector<T>(channels, 8) : unwritten<T>(channels);
+    auto db = accumulate ? test::random_values<T>(channels, 8) : unwritten<T>(channels);
     auto expected = db;
-    conv2d_backward_bias(Device::cpu, db.data(), dy.data(), pixels, channels, accumulate);
+    conv2d_backward_bias(test::test_device(), db.data(), dy.data(), pixels, channels, accumulate);
     reference::conv2d_backward_bias(expected.data(), dy.data(), pixels, channels, accumulate);
     CHECK(test::relative_error(db, expected) <= test::tolerance<T>());
   }
@@ -148,12 +150,12 @@ TEST_CASE("conv2d: every epilogue where the sums are taken in chunks") {
 
 template <typename T>
 void check_statistics(const Conv2dShape& shape, T offset) {
-  const auto x = test::random_vector<T>(shape.input_count(), 1);
-  const auto w = test::random_vector<T>(shape.filter_count(), 2);
-  const std::vector<T> bias(static_cast<std::size_t>(shape.k), offset);
-  std::vector<T> y(static_cast<std::size_t>(shape.output_count()));
+  const auto x = test::random_values<T>(shape.input_count(), 1);
+  const auto w = test::random_values<T>(shape.filter_count(), 2);
+  const test::Vector<T> bias(static_cast<std::size_t>(shape.k), offset);
+  test::Vector<T> y(static_cast<std::size_t>(shape.output_count()));
   auto mean = unwritten<T>(shape.k), var = mean, expected_mean = mean, expected_var = mean;
-  conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape,
+  conv2d_forward(test::test_device(), y.data(), x.data(), w.data(), shape,
                  {.bias = bias.data(), .statistics = {mean.data(), var.data()}});
   reference::batch_norm_statistics(expected_mean.data(), expected_var.data(), y.data(),
                                    shape.output_pixels(), shape.k);
@@ -208,19 +210,19 @@ TEST_CASE("conv2d: both gradients in one sweep are the same as one after the oth
     std::uint64_t seed = 0;
     for (const Conv2dShape& shape : shapes) {
       INFO(test::to_string(shape));
-      const auto x = test::random_vector<float>(shape.input_count(), 1);
-      const auto w = test::random_vector<float>(shape.filter_count(), 2);
-      const auto dy = test::random_vector<float>(shape.output_count(), 3);
+      const auto x = test::random_values<float>(shape.input_count(), 1);
+      const auto w = test::random_values<float>(shape.filter_count(), 2);
+      const auto dy = test::random_values<float>(shape.output_count(), 3);
       const EpilogueCase<float> steps(shape.input_count(), shape.c, ++seed % 32);
-      std::vector<float> dx(x.size()), dx_apart(x.size()), dw(w.size()), dw_apart(w.size());
-      std::vector<float> db(static_cast<std::size_t>(shape.k)), db_apart(db);
+      test::Vector<float> dx(x.size()), dx_apart(x.size()), dw(w.size()), dw_apart(w.size());
+      test::Vector<float> db(static_cast<std::size_t>(shape.k)), db_apart(db);
       const bool accumulate = seed % 2 == 0;
-      conv2d_backward(Device::cpu, dx.data(), dw.data(), x.data(), dy.data(), w.data(), shape,
-                      steps.prepare(dx), accumulate, {db.data()});
-      conv2d_backward_input(Device::cpu, dx_apart.data(), dy.data(), w.data(), shape,
+      conv2d_backward(test::test_device(), dx.data(), dw.data(), x.data(), dy.data(), w.data(),
+                      shape, steps.prepare(dx), accumulate, {db.data()});
+      conv2d_backward_input(test::test_device(), dx_apart.data(), dy.data(), w.data(), shape,
                             steps.prepare(dx_apart));
-      conv2d_backward_weight(Device::cpu, dw_apart.data(), x.data(), dy.data(), shape, accumulate,
-                             {db_apart.data()});
+      conv2d_backward_weight(test::test_device(), dw_apart.data(), x.data(), dy.data(), shape,
+                             accumulate, {db_apart.data()});
       CHECK(dx == dx_apart);
       CHECK(dw == dw_apart);
       CHECK(test::relative_error(db, db_apart) <= test::tolerance<float>());
@@ -240,39 +242,39 @@ TEST_CASE("conv2d: backward_bias is the reference's, accumulated or not") {
 
 TEST_CASE("conv2d: a NaN in the input reaches the output through a ReLU") {
   const Conv2dShape shape = make_conv2d_shape("test", {1, 1, 1, 1}, {1, 1, 1, 1}, {});
-  const float x = std::numeric_limits<float>::quiet_NaN(), w = 1;
+  const test::Vector<float> x{std::numeric_limits<float>::quiet_NaN()}, w{1};
   Conv2dEpilogue<float> epilogue;
   epilogue.relu = true;
-  float y = 0;
+  test::Vector<float> y(1);
   test::for_each_conv_path([&](ConvAlgorithm) {
-    conv2d_forward(Device::cpu, &y, &x, &w, shape, epilogue);
-    CHECK(std::isnan(y));
+    conv2d_forward(test::test_device(), y.data(), x.data(), w.data(), shape, epilogue);
+    CHECK(std::isnan(y[0]));
   });
-  reference::conv2d_forward(&y, &x, &w, shape, epilogue);
-  CHECK(std::isnan(y));
+  reference::conv2d_forward(y.data(), x.data(), w.data(), shape, epilogue);
+  CHECK(std::isnan(y[0]));
 }
 
 TEST_CASE("conv2d: results and workspace do not depend on the number of threads") {
   test::for_each_conv_path([](ConvAlgorithm) {
     for (const Conv2dShape& shape : test::notable_conv2d_shapes()) {
       INFO(test::to_string(shape));
-      const auto x = test::random_vector<float>(shape.input_count(), 1);
-      const auto w = test::random_vector<float>(shape.filter_count(), 2);
-      const auto dy = test::random_vector<float>(shape.output_count(), 3);
-      test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
-        reset_peak_memory(Device::cpu);
-        std::vector<float> y(dy.size()), dx(x.size()), dw(w.size());
-        std::vector<float> db(static_cast<std::size_t>(shape.k));
-        std::vector<float> mean(db.size()), var(db.size());
-        conv2d_forward(Device::cpu, y.data(), x.data(), w.data(), shape,
+      const auto x = test::random_values<float>(shape.input_count(), 1);
+      const auto w = test::random_values<float>(shape.filter_count(), 2);
+      const auto dy = test::random_values<float>(shape.output_count(), 3);
+      test::check_same_for_any_threads<float>([&](std::vector<test::Vector<float>>& results) {
+        reset_peak_memory(test::test_device());
+        test::Vector<float> y(dy.size()), dx(x.size()), dw(w.size());
+        test::Vector<float> db(static_cast<std::size_t>(shape.k));
+        test::Vector<float> mean(db.size()), var(db.size());
+        conv2d_forward(test::test_device(), y.data(), x.data(), w.data(), shape,
                        {.statistics = {mean.data(), var.data()}});
-        conv2d_backward_input(Device::cpu, dx.data(), dy.data(), w.data(), shape);
-        conv2d_backward_weight(Device::cpu, dw.data(), x.data(), dy.data(), shape, false,
+        conv2d_backward_input(test::test_device(), dx.data(), dy.data(), w.data(), shape);
+        conv2d_backward_weight(test::test_device(), dw.data(), x.data(), dy.data(), shape, false,
                                {db.data()});
-        std::vector<float> db_alone(db.size());
-        conv2d_backward_bias(Device::cpu, db_alone.data(), dy.data(), shape.output_pixels(),
+        test::Vector<float> db_alone(db.size());
+        conv2d_backward_bias(test::test_device(), db_alone.data(), dy.data(), shape.output_pixels(),
                              shape.k);
-        const auto workspace = memory_stats(Device::cpu)[MemoryPurpose::workspace];
+        const auto workspace = memory_stats(test::test_device())[MemoryPurpose::workspace];
         CHECK(workspace.live == 0);
         results = {y, mean, var, dx, dw, db, db_alone, {static_cast<float>(workspace.peak)}};
       });
@@ -313,8 +315,8 @@ TEST_CASE("conv2d: a filter that is kept from call to call changes no bit") {
 
 TEST_CASE("conv2d: Winograd's algorithm is used where it applies, and only there") {
   const auto differs = [](const Conv2dShape& shape) {
-    const auto x = test::random_vector<float>(shape.input_count(), 1);
-    const auto w = test::random_vector<float>(shape.filter_count(), 2);
+    const auto x = test::random_values<float>(shape.input_count(), 1);
+    const auto w = test::random_values<float>(shape.filter_count(), 2);
     auto direct = unwritten<float>(shape.output_count()), winograd = direct;
     for (auto [algorithm, y] : {std::pair(ConvAlgorithm::direct, &direct),
                                 std::pair(ConvAlgorithm::winograd, &winograd)}) {

@@ -79,12 +79,12 @@ void check_unary() {
     for (const UnaryOp op : kUnaryOps) {
       INFO("op " << static_cast<int>(op) << ", count " << count);
       const bool positive = op == UnaryOp::log || op == UnaryOp::sqrt || op == UnaryOp::reciprocal;
-      const std::vector<T> x = random_vector<T>(count, 1, positive ? 0.1 : -3, 3);
-      std::vector<T> y(x.size()), expected(x.size()), in_place = x;
-      unary(Device::cpu, op, y.data(), x.data(), count);
+      const Vector<T> x = random_values<T>(count, 1, positive ? 0.1 : -3, 3);
+      Vector<T> y(x.size()), expected(x.size()), in_place = x;
+      unary(test_device(), op, y.data(), x.data(), count);
       reference::unary(op, expected.data(), x.data(), count);
       CHECK(relative_error(y, expected) <= kTolerance<T>);
-      unary(Device::cpu, op, in_place.data(), in_place.data(), count);
+      unary(test_device(), op, in_place.data(), in_place.data(), count);
       CHECK(same_bits(in_place, y));
     }
 }
@@ -92,9 +92,9 @@ void check_unary() {
 template <typename T>
 void check_power() {
   for (const T exponent : {T(-1), T(0), T(0.5), T(1), T(2), T(3)}) {
-    const std::vector<T> x = random_vector<T>(1000, 1, 0.1, 3);
-    std::vector<T> y(x.size()), expected(x.size());
-    power(Device::cpu, y.data(), x.data(), exponent, 1000);
+    const Vector<T> x = random_values<T>(1000, 1, 0.1, 3);
+    Vector<T> y(x.size()), expected(x.size());
+    power(test_device(), y.data(), x.data(), exponent, 1000);
     reference::power(expected.data(), x.data(), exponent, 1000);
     CHECK(relative_error(y, expected) <= kTolerance<T>);
   }
@@ -102,11 +102,10 @@ void check_power() {
 
 template <typename T>
 void check_binary(const StridedShape& shape) {
-  const std::vector<T> a = random_vector<T>(shape.count(), 1),
-                       b = random_vector<T>(shape.count(), 2);
-  std::vector<T> y(a.size()), expected(a.size());
+  const Vector<T> a = random_values<T>(shape.count(), 1), b = random_values<T>(shape.count(), 2);
+  Vector<T> y(a.size()), expected(a.size());
   for (const BinaryOp op : kBinaryOps) {
-    binary(Device::cpu, op, y.data(), a.data(), b.data(), shape);
+    binary(test_device(), op, y.data(), a.data(), b.data(), shape);
     reference::binary(op, expected.data(), a.data(), b.data(), shape);
     CHECK(same_bits(y, expected));
   }
@@ -115,14 +114,14 @@ void check_binary(const StridedShape& shape) {
 template <typename T>
 void check_compare(const StridedShape& shape) {
   // Few distinct values, so that many are equal.
-  std::vector<T> a, b;
-  for (const double v : random_vector<double>(shape.count(), 1, 0, 4))
+  Vector<T> a, b;
+  for (const double v : random_values<double>(shape.count(), 1, 0, 4))
     a.push_back(static_cast<T>(std::floor(v)));
-  for (const double v : random_vector<double>(shape.count(), 2, 0, 4))
+  for (const double v : random_values<double>(shape.count(), 2, 0, 4))
     b.push_back(static_cast<T>(std::floor(v)));
-  std::vector<std::uint8_t> y(a.size()), expected(a.size());
+  Vector<std::uint8_t> y(a.size()), expected(a.size());
   for (const CompareOp op : kCompareOps) {
-    compare(Device::cpu, op, y.data(), a.data(), b.data(), shape);
+    compare(test_device(), op, y.data(), a.data(), b.data(), shape);
     reference::compare(op, expected.data(), a.data(), b.data(), shape);
     CHECK(y == expected);
   }
@@ -135,10 +134,10 @@ void check_copy_and_scatter() {
     StridedShape shape = random_shape(random);
     for (std::size_t d = 0; d < kMaxRank; ++d) shape.stride_b[d] = 0;
     permute(shape, random);
-    std::vector<T> x(static_cast<std::size_t>(shape.count()));
+    Vector<T> x(static_cast<std::size_t>(shape.count()));
     std::iota(x.begin(), x.end(), T(1));
-    std::vector<T> y(x.size()), expected(x.size());
-    copy_strided(Device::cpu, y.data(), x.data(), shape);
+    Vector<T> y(x.size()), expected(x.size());
+    copy_strided(test_device(), y.data(), x.data(), shape);
     reference::copy_strided(expected.data(), x.data(), shape);
     CHECK(y == expected);
 
@@ -148,11 +147,11 @@ void check_copy_and_scatter() {
       if (shape.stride_a[i] == 0) shape.size[i] = 1;
     }
     const auto count = static_cast<std::size_t>(shape.count());
-    std::vector<T> gathered(count), restored(count), expected_twice(count);
-    copy_strided(Device::cpu, gathered.data(), x.data(), shape);
-    scatter_strided(Device::cpu, restored.data(), gathered.data(), shape, false);
-    CHECK(restored == std::vector<T>(x.begin(), x.begin() + shape.count()));
-    scatter_strided(Device::cpu, restored.data(), gathered.data(), shape, true);
+    Vector<T> gathered(count), restored(count), expected_twice(count);
+    copy_strided(test_device(), gathered.data(), x.data(), shape);
+    scatter_strided(test_device(), restored.data(), gathered.data(), shape, false);
+    CHECK(restored == Vector<T>(x.begin(), x.begin() + shape.count()));
+    scatter_strided(test_device(), restored.data(), gathered.data(), shape, true);
     reference::scatter_strided(expected_twice.data(), gathered.data(), shape, false);
     reference::scatter_strided(expected_twice.data(), gathered.data(), shape, true);
     CHECK(restored == expected_twice);
@@ -161,8 +160,8 @@ void check_copy_and_scatter() {
 
 template <typename T>
 void check_fill() {
-  std::vector<T> y(40003, T(1));
-  fill(Device::cpu, y.data() + 1, T(7), 40001);
+  Vector<T> y(40003, T(1));
+  fill(test_device(), y.data() + 1, T(7), 40001);
   CHECK(y.front() == T(1));
   CHECK(y.back() == T(1));
   CHECK(std::all_of(y.begin() + 1, y.end() - 1, [](T v) { return v == T(7); }));
@@ -171,32 +170,32 @@ void check_fill() {
 template <typename T>
 void check_updates() {
   for (const std::int64_t count : kCounts) {
-    const std::vector<T> x = random_vector<T>(count, 1), dy = random_vector<T>(count, 2);
-    std::vector<T> relu_output = x;
+    const Vector<T> x = random_values<T>(count, 1), dy = random_values<T>(count, 2);
+    Vector<T> relu_output = x;
     for (T& value : relu_output) value = std::max(value, T(0));
-    std::vector<T> y = dy, expected = dy;
-    axpy(Device::cpu, y.data(), T(0.3), x.data(), count);
+    Vector<T> y = dy, expected = dy;
+    axpy(test_device(), y.data(), T(0.3), x.data(), count);
     reference::axpy(expected.data(), T(0.3), x.data(), count);
     CHECK(relative_error(y, expected) <= kTolerance<T>);
-    scale(Device::cpu, y.data(), T(-1.7), count);
+    scale(test_device(), y.data(), T(-1.7), count);
     reference::scale(expected.data(), T(-1.7), count);
     CHECK(relative_error(y, expected) <= kTolerance<T>);
-    clamp(Device::cpu, y.data(), x.data(), T(-0.25), T(0.5), count);
+    clamp(test_device(), y.data(), x.data(), T(-0.25), T(0.5), count);
     reference::clamp(expected.data(), x.data(), T(-0.25), T(0.5), count);
     CHECK(y == expected);
     for (const bool accumulate : {false, true}) {
       y = expected = x;
-      relu_backward(Device::cpu, y.data(), dy.data(), relu_output.data(), count, accumulate);
+      relu_backward(test_device(), y.data(), dy.data(), relu_output.data(), count, accumulate);
       reference::relu_backward(expected.data(), dy.data(), relu_output.data(), count, accumulate);
       CHECK(y == expected);
-      std::vector<T> in_place = dy;
+      Vector<T> in_place = dy;
       expected = dy;
-      relu_backward(Device::cpu, in_place.data(), in_place.data(), relu_output.data(), count,
+      relu_backward(test_device(), in_place.data(), in_place.data(), relu_output.data(), count,
                     accumulate);
       reference::relu_backward(expected.data(), expected.data(), relu_output.data(), count,
                                accumulate);
       CHECK(in_place == expected);
-      clamp_backward(Device::cpu, in_place.data(), dy.data(), x.data(), T(-0.25), T(0.5), count,
+      clamp_backward(test_device(), in_place.data(), dy.data(), x.data(), T(-0.25), T(0.5), count,
                      accumulate);
       reference::clamp_backward(expected.data(), dy.data(), x.data(), T(-0.25), T(0.5), count,
                                 accumulate);
@@ -246,28 +245,28 @@ TEST_CASE("unary operations pass NaN on and survive extreme arguments") {
   for (const UnaryOp op : kUnaryOps) {
     INFO("op " << static_cast<int>(op));
     // As many as make a vector, so that vector code is tested, and one more.
-    const std::vector<float> x(9, nan);
-    std::vector<float> y(9), expected(9);
-    unary(Device::cpu, op, y.data(), x.data(), 9);
+    const Vector<float> x(9, nan);
+    Vector<float> y(9), expected(9);
+    unary(test_device(), op, y.data(), x.data(), 9);
     reference::unary(op, expected.data(), x.data(), 9);
     for (std::size_t i = 0; i < 9; ++i) CHECK((std::isnan(y[i]) && std::isnan(expected[i])));
   }
-  const std::vector<float> x{-1000, 1000};
-  std::vector<float> y(2);
-  unary(Device::cpu, UnaryOp::sigmoid, y.data(), x.data(), 2);
-  CHECK(y == std::vector<float>{0, 1});
+  const Vector<float> x{-1000, 1000};
+  Vector<float> y(2);
+  unary(test_device(), UnaryOp::sigmoid, y.data(), x.data(), 2);
+  CHECK(y == Vector<float>{0, 1});
 }
 
 TEST_CASE("the reference broadcasts a [2, 1, 4] with b [3, 1] over [2, 3, 4]") {
-  const std::vector<double> a{1, 2, 3, 4, 5, 6, 7, 8}, b{10, 20, 30};
-  std::vector<double> y(24), expected;
+  const Vector<double> a{1, 2, 3, 4, 5, 6, 7, 8}, b{10, 20, 30};
+  Vector<double> y(24), expected;
   for (std::size_t i = 0; i < 2; ++i)
     for (std::size_t j = 0; j < 3; ++j)
       for (std::size_t k = 0; k < 4; ++k) expected.push_back(a[i * 4 + k] - b[j]);
   const StridedShape shape = make_shape({2, 3, 4}, {4, 0, 1}, {0, 1, 0});
   reference::binary(BinaryOp::subtract, y.data(), a.data(), b.data(), shape);
   CHECK(y == expected);
-  binary(Device::cpu, BinaryOp::subtract, y.data(), a.data(), b.data(), shape);
+  binary(test_device(), BinaryOp::subtract, y.data(), a.data(), b.data(), shape);
   CHECK(y == expected);
 }
 
@@ -301,29 +300,29 @@ TEST_CASE("binary operations on large arrays agree with the reference") {
 }
 
 TEST_CASE("binary operations may overwrite an operand") {
-  const std::vector<float> a = random_vector<float>(34000, 1), b = random_vector<float>(17, 2);
+  const Vector<float> a = random_values<float>(34000, 1), b = random_values<float>(17, 2);
   const StridedShape shape = make_shape({2000, 17}, {17, 1}, {0, 1});
-  std::vector<float> y(a.size()), in_place = a;
-  binary(Device::cpu, BinaryOp::multiply, y.data(), a.data(), b.data(), shape);
-  binary(Device::cpu, BinaryOp::multiply, in_place.data(), in_place.data(), b.data(), shape);
+  Vector<float> y(a.size()), in_place = a;
+  binary(test_device(), BinaryOp::multiply, y.data(), a.data(), b.data(), shape);
+  binary(test_device(), BinaryOp::multiply, in_place.data(), in_place.data(), b.data(), shape);
   CHECK(same_bits(in_place, y));
 }
 
 TEST_CASE("shapes without elements are left alone") {
   const StridedShape shape = make_shape({3, 0, 2}, {0, 2, 1}, {0, 2, 1});
-  binary<float>(Device::cpu, BinaryOp::add, nullptr, nullptr, nullptr, shape);
-  compare<float>(Device::cpu, CompareOp::less, nullptr, nullptr, nullptr, shape);
-  copy_strided<float>(Device::cpu, nullptr, nullptr, shape);
-  scatter_strided<float>(Device::cpu, nullptr, nullptr, shape, true);
+  binary<float>(test_device(), BinaryOp::add, nullptr, nullptr, nullptr, shape);
+  compare<float>(test_device(), CompareOp::less, nullptr, nullptr, nullptr, shape);
+  copy_strided<float>(test_device(), nullptr, nullptr, shape);
+  scatter_strided<float>(test_device(), nullptr, nullptr, shape, true);
 }
 
 TEST_CASE("comparisons with NaN are false, except not_equal") {
-  const std::vector<float> a(9, std::numeric_limits<float>::quiet_NaN()), b(9, 1.0F);
-  std::vector<std::uint8_t> y(9), expected(9);
+  const Vector<float> a(9, std::numeric_limits<float>::quiet_NaN()), b(9, 1.0F);
+  Vector<std::uint8_t> y(9), expected(9);
   for (const CompareOp op : kCompareOps) {
-    compare(Device::cpu, op, y.data(), a.data(), b.data(), make_shape({9}, {1}, {1}));
+    compare(test_device(), op, y.data(), a.data(), b.data(), make_shape({9}, {1}, {1}));
     reference::compare(op, expected.data(), a.data(), b.data(), make_shape({9}, {1}, {1}));
-    CHECK(y == std::vector<std::uint8_t>(9, op == CompareOp::not_equal ? 1 : 0));
+    CHECK(y == Vector<std::uint8_t>(9, op == CompareOp::not_equal ? 1 : 0));
     CHECK(y == expected);
   }
 }
@@ -344,13 +343,13 @@ TEST_CASE("strided copies transpose, and scattering undoes them") {
 
 TEST_CASE("large strided copies agree with the reference") {
   const StridedShape shape = make_shape({40, 211, 17}, {17, 680, 1});
-  const std::vector<float> x = random_vector<float>(shape.count(), 1);
-  std::vector<float> y(x.size()), expected(x.size());
-  copy_strided(Device::cpu, y.data(), x.data(), shape);
+  const Vector<float> x = random_values<float>(shape.count(), 1);
+  Vector<float> y(x.size()), expected(x.size());
+  copy_strided(test_device(), y.data(), x.data(), shape);
   reference::copy_strided(expected.data(), x.data(), shape);
   CHECK(y == expected);
   for (const bool accumulate : {false, true}) {
-    scatter_strided(Device::cpu, y.data(), x.data(), shape, accumulate);
+    scatter_strided(test_device(), y.data(), x.data(), shape, accumulate);
     reference::scatter_strided(expected.data(), x.data(), shape, accumulate);
     CHECK(y == expected);
   }
@@ -366,45 +365,45 @@ TEST_CASE("fill, axpy, scale, clamp and the backwards agree with the reference")
 }
 
 TEST_CASE("the reference updates are what their contracts say") {
-  std::vector<double> y{1, 2, 3};
-  const std::vector<double> x{10, 20, 30}, relu_output{0, 5, std::nan("")};
+  Vector<double> y{1, 2, 3};
+  const Vector<double> x{10, 20, 30}, relu_output{0, 5, std::nan("")};
   reference::fill(y.data(), 1.0, 1);
   reference::axpy(y.data(), 0.5, x.data(), 3);
-  CHECK(y == std::vector<double>{6, 12, 18});
+  CHECK(y == Vector<double>{6, 12, 18});
   reference::scale(y.data(), -1.0, 3);
-  CHECK(y == std::vector<double>{-6, -12, -18});
+  CHECK(y == Vector<double>{-6, -12, -18});
   reference::relu_backward(y.data(), x.data(), relu_output.data(), 3, true);
-  CHECK(y == std::vector<double>{-6, 8, -18});
+  CHECK(y == Vector<double>{-6, 8, -18});
   reference::relu_backward(y.data(), x.data(), relu_output.data(), 3, false);
-  CHECK(y == std::vector<double>{0, 20, 0});
+  CHECK(y == Vector<double>{0, 20, 0});
   reference::clamp(y.data(), x.data(), 15.0, 25.0, 3);
-  CHECK(y == std::vector<double>{15, 20, 25});
-  clamp(Device::cpu, y.data(), relu_output.data(), -1.0, 1.0, 3);
+  CHECK(y == Vector<double>{15, 20, 25});
+  clamp(test_device(), y.data(), relu_output.data(), -1.0, 1.0, 3);
   CHECK(std::isnan(y[2]));
   reference::clamp(y.data(), relu_output.data(), -1.0, 1.0, 3);
   CHECK(std::isnan(y[2]));
   y = {1, 2, 3};
-  const std::vector<double> clamped{-1, 0.5, 1};  // at the lower end, between, at the upper end
+  const Vector<double> clamped{-1, 0.5, 1};  // at the lower end, between, at the upper end
   reference::clamp_backward(y.data(), x.data(), clamped.data(), -1.0, 1.0, 3, true);
-  CHECK(y == std::vector<double>{1, 22, 3});
+  CHECK(y == Vector<double>{1, 22, 3});
   reference::clamp_backward(y.data(), x.data(), clamped.data(), -1.0, 1.0, 3, false);
-  CHECK(y == std::vector<double>{0, 20, 0});
-  const std::vector<double> base{2, 3, -2};
+  CHECK(y == Vector<double>{0, 20, 0});
+  const Vector<double> base{2, 3, -2};
   reference::power(y.data(), base.data(), 3.0, 3);
-  CHECK(y == std::vector<double>{8, 27, -8});
+  CHECK(y == Vector<double>{8, 27, -8});
 }
 
 TEST_CASE("elementwise operations do not depend on the number of threads") {
-  const std::vector<float> a = random_vector<float>(100003, 1), b = random_vector<float>(100003, 2);
+  const Vector<float> a = random_values<float>(100003, 1), b = random_values<float>(100003, 2);
   CHECK(independent_of_threads([&] {
-    std::vector<float> y(a.size());
-    unary(Device::cpu, UnaryOp::sigmoid, y.data(), a.data(), 100003);
-    axpy(Device::cpu, y.data(), 0.3F, b.data(), 100003);
+    Vector<float> y(a.size());
+    unary(test_device(), UnaryOp::sigmoid, y.data(), a.data(), 100003);
+    axpy(test_device(), y.data(), 0.3F, b.data(), 100003);
     return y;
   }));
   CHECK(independent_of_threads([&] {
-    std::vector<float> y(99990);
-    binary(Device::cpu, BinaryOp::divide, y.data(), a.data(), b.data(),
+    Vector<float> y(99990);
+    binary(test_device(), BinaryOp::divide, y.data(), a.data(), b.data(),
            make_shape({9090, 11}, {11, 1}, {0, 1}));
     return y;
   }));

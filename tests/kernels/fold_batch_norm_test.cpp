@@ -26,15 +26,15 @@ FilterChannels transposed(const Conv2dShape& s) {
 /// zero, gamma negative and zero, variances from zero to large.
 template <typename T>
 struct Norm {
-  std::vector<T> b, gamma, beta, mean, var;
+  test::Vector<T> b, gamma, beta, mean, var;
   T eps = T(1e-5);
 
   Norm(std::int64_t channels, std::uint64_t seed)
-      : b(test::random_vector<T>(channels, seed)),
-        gamma(test::random_vector<T>(channels, seed + 1, -2, 2)),
-        beta(test::random_vector<T>(channels, seed + 2)),
-        mean(test::random_vector<T>(channels, seed + 3, -5, 5)),
-        var(test::random_vector<T>(channels, seed + 4, 0.01, 30)) {
+      : b(test::random_values<T>(channels, seed)),
+        gamma(test::random_values<T>(channels, seed + 1, -2, 2)),
+        beta(test::random_values<T>(channels, seed + 2)),
+        mean(test::random_values<T>(channels, seed + 3, -5, 5)),
+        var(test::random_values<T>(channels, seed + 4, 0.01, 30)) {
     gamma.at(1) = T(0);
     var.at(2) = T(1e-12);
     if (channels > 3) var[3] = T(0);
@@ -73,7 +73,7 @@ TEST_CASE("fold: FilterChannels finds the output channel of every element") {
 
 /// z = gamma * (y - mean) / sqrt(var + eps) + beta, the definition, in place.
 template <typename T>
-void normalise(std::vector<T>& y, const Norm<T>& norm) {
+void normalise(test::Vector<T>& y, const Norm<T>& norm) {
   const std::size_t channels = norm.gamma.size();
   for (std::size_t i = 0; i < y.size(); ++i) {
     const std::size_t c = i % channels;
@@ -87,11 +87,11 @@ void normalise(std::vector<T>& y, const Norm<T>& norm) {
 
 /// The largest error of each channel, relative to that channel's largest value.
 template <typename T>
-double worst_channel_error(const std::vector<T>& actual, const std::vector<T>& expected,
+double worst_channel_error(const test::Vector<T>& actual, const test::Vector<T>& expected,
                            std::size_t channels) {
   double worst = 0;
   for (std::size_t c = 0; c < channels; ++c) {
-    std::vector<T> mine, theirs;
+    test::Vector<T> mine, theirs;
     for (std::size_t i = c; i < actual.size(); i += channels) {
       mine.push_back(actual[i]);
       theirs.push_back(expected.at(i));
@@ -109,15 +109,15 @@ void check_composition(const Conv2dShape& s, bool transpose, double tolerance) {
   const FilterChannels filter = transpose ? transposed(s) : ordinary(s);
   const std::int64_t channels = filter.channels();
   const Norm<T> norm(channels, 50);
-  const auto x = test::random_vector<T>(transpose ? s.output_count() : s.input_count(), 1);
-  const auto w = test::random_vector<T>(s.filter_count(), 2);
-  std::vector<T> w_folded(w.size()), b_folded(norm.b.size());
-  fold_batch_norm_forward(Device::cpu, w_folded.data(), b_folded.data(), w.data(), norm.b.data(),
-                          norm.gamma.data(), norm.beta.data(), norm.mean.data(), norm.var.data(),
-                          norm.eps, filter);
+  const auto x = test::random_values<T>(transpose ? s.output_count() : s.input_count(), 1);
+  const auto w = test::random_values<T>(s.filter_count(), 2);
+  test::Vector<T> w_folded(w.size()), b_folded(norm.b.size());
+  fold_batch_norm_forward(test::test_device(), w_folded.data(), b_folded.data(), w.data(),
+                          norm.b.data(), norm.gamma.data(), norm.beta.data(), norm.mean.data(),
+                          norm.var.data(), norm.eps, filter);
 
-  const auto convolve = [&](const std::vector<T>& weight, const std::vector<T>& bias) {
-    std::vector<T> y(static_cast<std::size_t>(transpose ? s.input_count() : s.output_count()));
+  const auto convolve = [&](const test::Vector<T>& weight, const test::Vector<T>& bias) {
+    test::Vector<T> y(static_cast<std::size_t>(transpose ? s.input_count() : s.output_count()));
     const Conv2dEpilogue<T> epilogue{.bias = bias.data()};
     if (transpose) {
       reference::conv2d_backward_input(y.data(), x.data(), weight.data(), s, epilogue);
@@ -126,9 +126,9 @@ void check_composition(const Conv2dShape& s, bool transpose, double tolerance) {
     }
     return y;
   };
-  std::vector<T> expected = convolve(w, norm.b);
+  test::Vector<T> expected = convolve(w, norm.b);
   normalise(expected, norm);
-  const std::vector<T> folded = convolve(w_folded, b_folded);
+  const test::Vector<T> folded = convolve(w_folded, b_folded);
   CHECK(worst_channel_error(folded, expected, static_cast<std::size_t>(channels)) <= tolerance);
 }
 
@@ -148,15 +148,15 @@ TEST_CASE("fold: one folded convolution is convolution, then batch norm") {
 struct Inputs {
   FilterChannels filter;
   Norm<double> norm;
-  std::vector<double> w, dw_folded, db_folded;
+  test::Vector<double> w, dw_folded, db_folded;
   bool has_b, has_gamma, has_beta;
 
   Inputs(const FilterChannels& of, bool with_b, bool with_gamma, bool with_beta)
       : filter(of),
         norm(of.channels(), 60),
-        w(test::random_vector<double>(of.count(), 70)),
-        dw_folded(test::random_vector<double>(of.count(), 71)),
-        db_folded(test::random_vector<double>(of.channels(), 72)),
+        w(test::random_values<double>(of.count(), 70)),
+        dw_folded(test::random_values<double>(of.count(), 71)),
+        db_folded(test::random_values<double>(of.channels(), 72)),
         has_b(with_b),
         has_gamma(with_gamma),
         has_beta(with_beta) {}
@@ -167,17 +167,17 @@ struct Inputs {
 
   /// <dw', w'> + <db', b'>: a function whose gradients are those that backward computes.
   double projected() const {
-    std::vector<double> w_folded(w.size()), b_folded(norm.b.size());
-    fold_batch_norm_forward(Device::cpu, w_folded.data(), b_folded.data(), w.data(), b(), gamma(),
-                            beta(), norm.mean.data(), norm.var.data(), norm.eps, filter);
+    test::Vector<double> w_folded(w.size()), b_folded(norm.b.size());
+    fold_batch_norm_forward(test::test_device(), w_folded.data(), b_folded.data(), w.data(), b(),
+                            gamma(), beta(), norm.mean.data(), norm.var.data(), norm.eps, filter);
     return test::dot(w_folded, dw_folded) + test::dot(b_folded, db_folded);
   }
 
   /// The gradient of projected() in `parameter` (one of our own vectors), by central differences,
   /// exact but for rounding: the fold is linear in each of its parameters.
-  std::vector<double> numeric_gradient(std::vector<double>& parameter) const {
+  test::Vector<double> numeric_gradient(test::Vector<double>& parameter) const {
     constexpr double kStep = 0.5;
-    std::vector<double> gradient;
+    test::Vector<double> gradient;
     for (double& value : parameter) {
       const double centre = value;
       value = centre + kStep;
@@ -196,8 +196,8 @@ TEST_CASE("fold: backward is the gradient of forward") {
     for (int missing = 0; missing < 4; ++missing) {
       INFO(layout.name << ", case " << missing);
       Inputs in(layout.filter, missing != 1, missing != 2, missing != 3);
-      std::vector<double> dw(in.w.size()), db(in.norm.b.size()), dgamma = db, dbeta = db;
-      fold_batch_norm_backward(Device::cpu, dw.data(), in.has_b ? db.data() : nullptr,
+      test::Vector<double> dw(in.w.size()), db(in.norm.b.size()), dgamma = db, dbeta = db;
+      fold_batch_norm_backward(test::test_device(), dw.data(), in.has_b ? db.data() : nullptr,
                                in.has_gamma ? dgamma.data() : nullptr,
                                in.has_beta ? dbeta.data() : nullptr, in.dw_folded.data(),
                                in.db_folded.data(), in.w.data(), in.b(), in.gamma(),
@@ -219,12 +219,12 @@ TEST_CASE("fold: backward is the gradient of forward") {
 template <typename T>
 void check_against_reference(const FilterChannels& filter) {
   const Norm<T> norm(filter.channels(), 80);
-  const auto w = test::random_vector<T>(filter.count(), 1);
-  std::vector<T> w_folded(w.size()), b_folded(norm.b.size()), w_expected = w_folded,
-                                                              b_expected = b_folded;
-  fold_batch_norm_forward(Device::cpu, w_folded.data(), b_folded.data(), w.data(), norm.b.data(),
-                          norm.gamma.data(), norm.beta.data(), norm.mean.data(), norm.var.data(),
-                          norm.eps, filter);
+  const auto w = test::random_values<T>(filter.count(), 1);
+  test::Vector<T> w_folded(w.size()), b_folded(norm.b.size()), w_expected = w_folded,
+                                                               b_expected = b_folded;
+  fold_batch_norm_forward(test::test_device(), w_folded.data(), b_folded.data(), w.data(),
+                          norm.b.data(), norm.gamma.data(), norm.beta.data(), norm.mean.data(),
+                          norm.var.data(), norm.eps, filter);
   reference::fold_batch_norm_forward(w_expected.data(), b_expected.data(), w.data(), norm.b.data(),
                                      norm.gamma.data(), norm.beta.data(), norm.mean.data(),
                                      norm.var.data(), norm.eps, filter);
@@ -232,13 +232,13 @@ void check_against_reference(const FilterChannels& filter) {
   CHECK(test::relative_error(b_folded, b_expected) <= test::tolerance<T>());
 
   // Every gradient is added to what is there.
-  const auto dw_folded = test::random_vector<T>(filter.count(), 2);
-  const auto db_folded = test::random_vector<T>(filter.channels(), 3);
-  auto dw = test::random_vector<T>(filter.count(), 4), dw_expected = dw;
-  auto db = test::random_vector<T>(filter.channels(), 5), db_expected = db;
-  auto dgamma = test::random_vector<T>(filter.channels(), 6), dgamma_expected = dgamma;
-  auto dbeta = test::random_vector<T>(filter.channels(), 7), dbeta_expected = dbeta;
-  fold_batch_norm_backward(Device::cpu, dw.data(), db.data(), dgamma.data(), dbeta.data(),
+  const auto dw_folded = test::random_values<T>(filter.count(), 2);
+  const auto db_folded = test::random_values<T>(filter.channels(), 3);
+  auto dw = test::random_values<T>(filter.count(), 4), dw_expected = dw;
+  auto db = test::random_values<T>(filter.channels(), 5), db_expected = db;
+  auto dgamma = test::random_values<T>(filter.channels(), 6), dgamma_expected = dgamma;
+  auto dbeta = test::random_values<T>(filter.channels(), 7), dbeta_expected = dbeta;
+  fold_batch_norm_backward(test::test_device(), dw.data(), db.data(), dgamma.data(), dbeta.data(),
                            dw_folded.data(), db_folded.data(), w.data(), norm.b.data(),
                            norm.gamma.data(), norm.mean.data(), norm.var.data(), norm.eps, filter);
   reference::fold_batch_norm_backward(
@@ -264,24 +264,25 @@ TEST_CASE("fold: dw in place of dw' is overwritten, and what is not wanted is no
     INFO(layout.name);
     const Inputs in(layout.filter, true, true, true);
     const auto backward = [&](double* dw, double* dgamma, const double* dw_folded) {
-      fold_batch_norm_backward<double>(
-          Device::cpu, dw, nullptr, dgamma, nullptr, dw_folded, in.db_folded.data(), in.w.data(),
-          in.b(), in.gamma(), in.norm.mean.data(), in.norm.var.data(), in.norm.eps, in.filter);
+      fold_batch_norm_backward<double>(test::test_device(), dw, nullptr, dgamma, nullptr, dw_folded,
+                                       in.db_folded.data(), in.w.data(), in.b(), in.gamma(),
+                                       in.norm.mean.data(), in.norm.var.data(), in.norm.eps,
+                                       in.filter);
     };
-    std::vector<double> dw(in.w.size()), dgamma(in.norm.b.size());
+    test::Vector<double> dw(in.w.size()), dgamma(in.norm.b.size());
     backward(dw.data(), dgamma.data(), in.dw_folded.data());
 
-    std::vector<double> in_place = in.dw_folded, dgamma_in_place(in.norm.b.size());
+    test::Vector<double> in_place = in.dw_folded, dgamma_in_place(in.norm.b.size());
     backward(in_place.data(), dgamma_in_place.data(), in_place.data());
     CHECK(in_place == dw);
     CHECK(dgamma_in_place == dgamma);
 
-    std::vector<double> alone(in.w.size());
+    test::Vector<double> alone(in.w.size());
     backward(alone.data(), nullptr, in.dw_folded.data());
     CHECK(alone == dw);
 
-    std::vector<double> db(in.norm.b.size()), dbeta = db;
-    fold_batch_norm_backward<double>(Device::cpu, nullptr, db.data(), nullptr, dbeta.data(),
+    test::Vector<double> db(in.norm.b.size()), dbeta = db;
+    fold_batch_norm_backward<double>(test::test_device(), nullptr, db.data(), nullptr, dbeta.data(),
                                      nullptr, in.db_folded.data(), in.w.data(), in.b(), in.gamma(),
                                      in.norm.mean.data(), in.norm.var.data(), in.norm.eps,
                                      in.filter);
@@ -292,21 +293,21 @@ TEST_CASE("fold: dw in place of dw' is overwritten, and what is not wanted is no
 TEST_CASE("fold: either result alone, and missing parameters") {
   const FilterChannels filter = layouts()[0].filter;
   const Inputs in(filter, true, true, true);
-  std::vector<double> w_folded(in.w.size()), b_folded(in.norm.b.size());
+  test::Vector<double> w_folded(in.w.size()), b_folded(in.norm.b.size());
   const auto fold = [&](double* w_out, double* b_out, const double* b, const double* gamma,
                         const double* beta) {
-    fold_batch_norm_forward(Device::cpu, w_out, b_out, in.w.data(), b, gamma, beta,
+    fold_batch_norm_forward(test::test_device(), w_out, b_out, in.w.data(), b, gamma, beta,
                             in.norm.mean.data(), in.norm.var.data(), in.norm.eps, filter);
   };
   fold(w_folded.data(), b_folded.data(), in.b(), in.gamma(), in.beta());
-  std::vector<double> w_alone(in.w.size()), b_alone(in.norm.b.size());
+  test::Vector<double> w_alone(in.w.size()), b_alone(in.norm.b.size());
   fold(w_alone.data(), nullptr, in.b(), in.gamma(), in.beta());
   fold(nullptr, b_alone.data(), in.b(), in.gamma(), in.beta());
   CHECK(w_alone == w_folded);
   CHECK(b_alone == b_folded);
 
   // A null pointer is zeros (b, beta) or ones (gamma).
-  const std::vector<double> zeros(in.norm.b.size(), 0.0), ones(in.norm.b.size(), 1.0);
+  const test::Vector<double> zeros(in.norm.b.size(), 0.0), ones(in.norm.b.size(), 1.0);
   fold(w_folded.data(), b_folded.data(), zeros.data(), ones.data(), zeros.data());
   fold(w_alone.data(), b_alone.data(), nullptr, nullptr, nullptr);
   CHECK(w_alone == w_folded);
@@ -317,12 +318,12 @@ TEST_CASE("fold: results do not depend on the number of threads") {
   for (const Layout& layout : layouts()) {
     INFO(layout.name);
     const Inputs in(layout.filter, true, true, true);
-    test::check_same_for_any_threads<double>([&](std::vector<std::vector<double>>& results) {
-      std::vector<double> dw(in.w.size()), db(in.norm.b.size()), dgamma = db, dbeta = db;
-      fold_batch_norm_backward(Device::cpu, dw.data(), db.data(), dgamma.data(), dbeta.data(),
-                               in.dw_folded.data(), in.db_folded.data(), in.w.data(), in.b(),
-                               in.gamma(), in.norm.mean.data(), in.norm.var.data(), in.norm.eps,
-                               in.filter);
+    test::check_same_for_any_threads<double>([&](std::vector<test::Vector<double>>& results) {
+      test::Vector<double> dw(in.w.size()), db(in.norm.b.size()), dgamma = db, dbeta = db;
+      fold_batch_norm_backward(test::test_device(), dw.data(), db.data(), dgamma.data(),
+                               dbeta.data(), in.dw_folded.data(), in.db_folded.data(), in.w.data(),
+                               in.b(), in.gamma(), in.norm.mean.data(), in.norm.var.data(),
+                               in.norm.eps, in.filter);
       results = {dw, db, dgamma, dbeta};
     });
   }

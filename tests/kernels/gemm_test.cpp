@@ -27,24 +27,25 @@ std::vector<Size> sizes() {
 template <typename T>
 void check_gemm(const Size& size, bool transpose_a, bool transpose_b, bool accumulate) {
   const auto [m, n, k] = size;
-  const auto a = test::random_vector<T>(m * k, 1), b = test::random_vector<T>(k * n, 2);
-  std::vector<T> c(static_cast<std::size_t>(m * n), std::numeric_limits<T>::quiet_NaN());
-  if (accumulate) c = test::random_vector<T>(m * n, 3);
-  std::vector<T> expected = c;
-  gemm(Device::cpu, c.data(), a.data(), b.data(), m, n, k, transpose_a, transpose_b, accumulate);
+  const auto a = test::random_values<T>(m * k, 1), b = test::random_values<T>(k * n, 2);
+  test::Vector<T> c(static_cast<std::size_t>(m * n), std::numeric_limits<T>::quiet_NaN());
+  if (accumulate) c = test::random_values<T>(m * n, 3);
+  test::Vector<T> expected = c;
+  gemm(test::test_device(), c.data(), a.data(), b.data(), m, n, k, transpose_a, transpose_b,
+       accumulate);
   reference::gemm(expected.data(), a.data(), b.data(), m, n, k, transpose_a, transpose_b,
                   accumulate);
   CHECK(test::relative_error(c, expected) <= test::tolerance<T>());
 }
 
 TEST_CASE("reference gemm: an example by hand, in all four layouts") {
-  const std::vector<double> a{1, 2, 3, 4, 5, 6}, a_stored_transposed{1, 4, 2, 5, 3, 6};
-  const std::vector<double> b{1, 0, 2, -1, 0, 3}, b_stored_transposed{1, 2, 0, 0, -1, 3};
+  const test::Vector<double> a{1, 2, 3, 4, 5, 6}, a_stored_transposed{1, 4, 2, 5, 3, 6};
+  const test::Vector<double> b{1, 0, 2, -1, 0, 3}, b_stored_transposed{1, 2, 0, 0, -1, 3};
   // [1 2 3; 4 5 6] * [1 0; 2 -1; 0 3]
-  const std::vector<double> expected{5, 7, 14, 13};
+  const test::Vector<double> expected{5, 7, 14, 13};
   for (const bool transpose_a : {false, true}) {
     for (const bool transpose_b : {false, true}) {
-      std::vector<double> c(4);
+      test::Vector<double> c(4);
       reference::gemm(c.data(), (transpose_a ? a_stored_transposed : a).data(),
                       (transpose_b ? b_stored_transposed : b).data(), 2, 2, 3, transpose_a,
                       transpose_b);
@@ -69,12 +70,12 @@ TEST_CASE("gemm: the product is the reference's, in every layout") {
 TEST_CASE("gemm: results do not depend on the number of threads") {
   for (const Size& size : sizes()) {
     const std::int64_t m = size.m, n = size.n, k = size.k;
-    const auto a = test::random_vector<float>(m * k, 1), b = test::random_vector<float>(k * n, 2);
-    test::check_same_for_any_threads<float>([&](std::vector<std::vector<float>>& results) {
-      std::vector<float> c(static_cast<std::size_t>(m * n));
-      gemm(Device::cpu, c.data(), a.data(), b.data(), m, n, k, false, false);
+    const auto a = test::random_values<float>(m * k, 1), b = test::random_values<float>(k * n, 2);
+    test::check_same_for_any_threads<float>([&](std::vector<test::Vector<float>>& results) {
+      test::Vector<float> c(static_cast<std::size_t>(m * n));
+      gemm(test::test_device(), c.data(), a.data(), b.data(), m, n, k, false, false);
       results.push_back(c);
-      gemm(Device::cpu, c.data(), a.data(), b.data(), m, n, k, true, true);
+      gemm(test::test_device(), c.data(), a.data(), b.data(), m, n, k, true, true);
       results.push_back(c);
     });
   }
@@ -83,8 +84,8 @@ TEST_CASE("gemm: results do not depend on the number of threads") {
 TEST_CASE("gemm: nothing happens on the meta device, and empty matrices are fine") {
   float* none = nullptr;
   gemm(Device::meta, none, none, none, 10, 10, 10, false, false);
-  gemm(Device::cpu, none, none, none, 0, 10, 10, false, false);
-  gemm(Device::cpu, none, none, none, 10, 0, 10, false, true);
+  gemm(test::test_device(), none, none, none, 0, 10, 10, false, false);
+  gemm(test::test_device(), none, none, none, 10, 0, 10, false, true);
 }
 
 }  // namespace

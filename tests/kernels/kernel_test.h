@@ -8,6 +8,7 @@
 #include "attune/kernels/cpu_isa.h"
 #include "attune/kernels/threads.h"
 #include "tests/catch.h"
+#include "tests/kernels/device_vector.h"
 
 // What tests of kernels share.
 namespace attune::test {
@@ -51,9 +52,11 @@ class ConvPath {
   ConvAlgorithm algorithm_before_;
 };
 
-/// Calls body(algorithm) for every instruction set that this machine has, with each algorithm.
+/// Calls body(algorithm) for every instruction set that this machine has, with each algorithm; once
+/// where the tests run on a GPU, which has one algorithm.
 template <typename Body>
 void for_each_conv_path(const Body& body) {
+  if (test_device() != Device::cpu) return body(ConvAlgorithm::direct);
   for (const std::string& isa : available_cpu_isas()) {
     for (const ConvAlgorithm algorithm : {ConvAlgorithm::direct, ConvAlgorithm::winograd}) {
       const ConvPath path(isa, algorithm);
@@ -74,14 +77,14 @@ constexpr double conv_tolerance(ConvAlgorithm algorithm) {
 /// threads.
 template <typename T, typename Run>
 void check_same_for_any_threads(const Run& run) {
-  std::vector<std::vector<T>> expected;
+  std::vector<Vector<T>> expected;
   {
     const ThreadCount one(1);
     run(expected);
   }
   for (const int count : {2, 3, 8}) {
     const ThreadCount several(count);
-    std::vector<std::vector<T>> results;
+    std::vector<Vector<T>> results;
     run(results);
     INFO(count << " threads");
     CHECK(results == expected);

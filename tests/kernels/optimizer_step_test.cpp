@@ -41,15 +41,15 @@ const std::vector<AdamSettings> kAdam{make_adam(0, false), make_adam(0.1, false)
 template <typename T>
 struct State {
   explicit State(std::int64_t count)
-      : w(random_vector<T>(count, 1)), m(w.size(), T(0)), v(w.size(), T(0)) {
+      : w(random_values<T>(count, 1)), m(w.size(), T(0)), v(w.size(), T(0)) {
     for (std::uint64_t step = 0; step < kSteps; ++step) {
-      gradients.push_back(random_vector<T>(count, 10 + step));
+      gradients.push_back(random_values<T>(count, 10 + step));
     }
   }
   std::int64_t count() const { return static_cast<std::int64_t>(w.size()); }
 
-  std::vector<T> w, m, v;
-  std::vector<std::vector<T>> gradients;
+  Vector<T> w, m, v;
+  std::vector<Vector<T>> gradients;
 };
 
 template <typename T>
@@ -61,7 +61,7 @@ void run_sgd(bool reference, State<T>& state, SgdSettings settings, bool with_ve
     if (reference) {
       reference::sgd_step(state.w.data(), velocity, gradient, state.count(), settings);
     } else {
-      sgd_step(Device::cpu, state.w.data(), velocity, gradient, state.count(), settings);
+      sgd_step(test_device(), state.w.data(), velocity, gradient, state.count(), settings);
     }
   }
 }
@@ -75,7 +75,7 @@ void run_adam(bool reference, State<T>& state, AdamSettings settings) {
       reference::adam_step(state.w.data(), state.m.data(), state.v.data(), gradient, state.count(),
                            settings);
     } else {
-      adam_step(Device::cpu, state.w.data(), state.m.data(), state.v.data(), gradient,
+      adam_step(test_device(), state.w.data(), state.m.data(), state.v.data(), gradient,
                 state.count(), settings);
     }
   }
@@ -106,9 +106,9 @@ void check_against_reference(std::int64_t count) {
     run_adam(true, expected, settings);
     check_same(actual, expected);
   }
-  std::vector<T> average = random_vector<T>(count, 1), expected = average;
-  const std::vector<T> w = random_vector<T>(count, 2);
-  ema_step(Device::cpu, average.data(), w.data(), count, 0.99);
+  Vector<T> average = random_values<T>(count, 1), expected = average;
+  const Vector<T> w = random_values<T>(count, 2);
+  ema_step(test_device(), average.data(), w.data(), count, 0.99);
   reference::ema_step(expected.data(), w.data(), count, 0.99);
   CHECK(relative_error(average, expected) <= kTolerance<T>);
 }
@@ -147,7 +147,7 @@ TEST_CASE("reference Adam follows its algorithm written out") {
   for (const bool decoupled : {false, true}) {
     State<double> state(1);
     double w = state.w[0], m = 0, v = 0, power1 = 1, power2 = 1;
-    for (const std::vector<double>& gradient : state.gradients) {
+    for (const Vector<double>& gradient : state.gradients) {
       const double g = decoupled ? gradient[0] : gradient[0] + decay * w;
       m += 0.1 * (g - m);
       v += 0.001 * (g * g - v);
@@ -164,18 +164,18 @@ TEST_CASE("reference Adam follows its algorithm written out") {
 }
 
 TEST_CASE("Adam's first step is lr in the direction of the gradient, whatever its size") {
-  std::vector<float> w{1, 1, 1}, m(3), v(3);
-  const std::vector<float> gradient{1e-3F, -10, 0};
+  Vector<float> w{1, 1, 1}, m(3), v(3);
+  const Vector<float> gradient{1e-3F, -10, 0};
   AdamSettings settings = make_adam(0, false);
-  adam_step(Device::cpu, w.data(), m.data(), v.data(), gradient.data(), 3, settings);
+  adam_step(test_device(), w.data(), m.data(), v.data(), gradient.data(), 3, settings);
   CHECK(relative_error(w, {0.99F, 1.01F, 1.0F}) <= 1e-6);
 }
 
 TEST_CASE("reference ema_step is the definition") {
-  std::vector<double> average{1, 2};
-  const std::vector<double> w{3, -2};
+  Vector<double> average{1, 2};
+  const Vector<double> w{3, -2};
   reference::ema_step(average.data(), w.data(), 2, 0.75);
-  CHECK(average == std::vector<double>{1.5, 1});
+  CHECK(average == Vector<double>{1.5, 1});
 }
 
 TEST_CASE("optimizer steps agree with the reference") {
@@ -187,13 +187,13 @@ TEST_CASE("optimizer steps agree with the reference") {
 }
 
 TEST_CASE("the first SGD step does not read the velocity") {
-  std::vector<float> w(9, 1.0F), velocity(9, std::numeric_limits<float>::quiet_NaN());
-  const std::vector<float> gradient(9, 2.0F);
+  Vector<float> w(9, 1.0F), velocity(9, std::numeric_limits<float>::quiet_NaN());
+  const Vector<float> gradient(9, 2.0F);
   SgdSettings settings = make_sgd(0.9, 0.5, 0, false);
   settings.first_step = true;
-  sgd_step(Device::cpu, w.data(), velocity.data(), gradient.data(), 9, settings);
+  sgd_step(test_device(), w.data(), velocity.data(), gradient.data(), 9, settings);
   CHECK(velocity == gradient);
-  CHECK(relative_error(w, std::vector<float>(9, 0.8F)) <= 1e-7);
+  CHECK(relative_error(w, Vector<float>(9, 0.8F)) <= 1e-7);
 }
 
 TEST_CASE("optimizer steps do not depend on the number of threads") {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attune/kernels/threads.h"
+#include "tests/kernels/device_vector.h"
 #include "tests/test_util.h"
 
 // How the kernel tests compare: fast kernels with the reference, and runs with different numbers of
@@ -17,8 +18,8 @@ template <typename T>
 constexpr double kTolerance = std::is_same_v<T, float> ? 2e-6 : 1e-13;
 
 /// Whether the two hold the same bytes. Unlike ==, takes a NaN to be equal to itself.
-template <typename T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+template <typename T, typename Allocator>
+bool same_bits(const std::vector<T, Allocator>& a, const std::vector<T, Allocator>& b) {
   return a.size() == b.size() &&
          (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
@@ -41,10 +42,9 @@ bool independent_of_threads(const Compute& compute) {
 /// d/dx[i] of sum(weight * f(x)) for every i, by central differences: the oracle of the oracles. In
 /// double, of functions with values and derivatives around one, good to about 1e-9.
 template <typename F>
-std::vector<double> numerical_gradient(std::vector<double> x, const std::vector<double>& weight,
-                                       const F& f) {
+Vector<double> numerical_gradient(Vector<double> x, const Vector<double>& weight, const F& f) {
   constexpr double kStep = 1e-5;
-  std::vector<double> gradient;
+  Vector<double> gradient;
   for (double& value : x) {
     const double before = value;
     value = before + kStep;

@@ -46,9 +46,9 @@ std::int64_t outputs(const Pool2dShape& s) { return s.n * s.p * s.q * s.c; }
 
 // The windows of one image and channel, written out as definitions have it: every tap, those on
 // padding with the value `outside`.
-std::vector<double> window(const std::vector<double>& x, const Pool2dShape& s, std::int64_t n,
-                           std::int64_t p, std::int64_t q, std::int64_t c, double outside) {
-  std::vector<double> taps;
+Vector<double> window(const Vector<double>& x, const Pool2dShape& s, std::int64_t n, std::int64_t p,
+                      std::int64_t q, std::int64_t c, double outside) {
+  Vector<double> taps;
   for (std::int64_t r = 0; r < s.r; ++r)
     for (std::int64_t t = 0; t < s.s; ++t) {
       const std::int64_t h = p * s.stride_h - s.pad_h + r, w = q * s.stride_w - s.pad_w + t;
@@ -71,30 +71,30 @@ void for_each_output(const Pool2dShape& s, const Visit& visit) {
 
 // Random small integers: with ties.
 template <typename T>
-std::vector<T> tied_vector(std::int64_t count, std::uint64_t seed) {
-  std::vector<T> values = random_vector<T>(count, seed, -4, 5);
+Vector<T> tied_vector(std::int64_t count, std::uint64_t seed) {
+  Vector<T> values = random_values<T>(count, seed, -4, 5);
   for (T& value : values) value = std::floor(value);
   return values;
 }
 
 template <typename T>
 void check_max_pool(const Pool2dShape& shape) {
-  std::vector<T> x = tied_vector<T>(inputs(shape), 1);
+  Vector<T> x = tied_vector<T>(inputs(shape), 1);
   for (std::size_t i = 3; i < x.size(); i += 101) x[i] = std::numeric_limits<T>::quiet_NaN();
   const auto count = static_cast<std::size_t>(outputs(shape));
-  std::vector<T> y(count), y_alone(count), expected(count);
-  std::vector<std::uint8_t> argmax(count), expected_argmax(count);
-  max_pool2d_forward(Device::cpu, y.data(), argmax.data(), x.data(), shape);
-  max_pool2d_forward<T>(Device::cpu, y_alone.data(), nullptr, x.data(), shape);
+  Vector<T> y(count), y_alone(count), expected(count);
+  Vector<std::uint8_t> argmax(count), expected_argmax(count);
+  max_pool2d_forward(test_device(), y.data(), argmax.data(), x.data(), shape);
+  max_pool2d_forward<T>(test_device(), y_alone.data(), nullptr, x.data(), shape);
   reference::max_pool2d_forward(expected.data(), expected_argmax.data(), x.data(), shape);
   CHECK(same_bits(y, expected));
   CHECK(same_bits(y_alone, expected));
   CHECK(argmax == expected_argmax);
 
-  const std::vector<T> dy = random_vector<T>(outputs(shape), 2);
+  const Vector<T> dy = random_values<T>(outputs(shape), 2);
   for (const bool accumulate : {false, true}) {
-    std::vector<T> dx = random_vector<T>(inputs(shape), 3), expected_dx = dx;
-    max_pool2d_backward(Device::cpu, dx.data(), dy.data(), argmax.data(), shape, accumulate);
+    Vector<T> dx = random_values<T>(inputs(shape), 3), expected_dx = dx;
+    max_pool2d_backward(test_device(), dx.data(), dy.data(), argmax.data(), shape, accumulate);
     reference::max_pool2d_backward(expected_dx.data(), dy.data(), argmax.data(), shape, accumulate);
     CHECK(relative_error(dx, expected_dx) <= kTolerance<T>);
   }
@@ -102,15 +102,14 @@ void check_max_pool(const Pool2dShape& shape) {
 
 template <typename T>
 void check_avg_pool(const Pool2dShape& shape) {
-  const std::vector<T> x = random_vector<T>(inputs(shape), 1),
-                       dy = random_vector<T>(outputs(shape), 2);
-  std::vector<T> y(dy.size()), expected(dy.size());
-  avg_pool2d_forward(Device::cpu, y.data(), x.data(), shape);
+  const Vector<T> x = random_values<T>(inputs(shape), 1), dy = random_values<T>(outputs(shape), 2);
+  Vector<T> y(dy.size()), expected(dy.size());
+  avg_pool2d_forward(test_device(), y.data(), x.data(), shape);
   reference::avg_pool2d_forward(expected.data(), x.data(), shape);
   CHECK(relative_error(y, expected) <= 4 * kTolerance<T>);
   for (const bool accumulate : {false, true}) {
-    std::vector<T> dx = random_vector<T>(inputs(shape), 3), expected_dx = dx;
-    avg_pool2d_backward(Device::cpu, dx.data(), dy.data(), shape, accumulate);
+    Vector<T> dx = random_values<T>(inputs(shape), 3), expected_dx = dx;
+    avg_pool2d_backward(test_device(), dx.data(), dy.data(), shape, accumulate);
     reference::avg_pool2d_backward(expected_dx.data(), dy.data(), shape, accumulate);
     CHECK(relative_error(dx, expected_dx) <= 4 * kTolerance<T>);
   }
@@ -118,15 +117,15 @@ void check_avg_pool(const Pool2dShape& shape) {
 
 template <typename T>
 void check_global_pool(std::int64_t n, std::int64_t pixels, std::int64_t c) {
-  const std::vector<T> x = random_vector<T>(n * pixels * c, 1), dy = random_vector<T>(n * c, 2);
-  std::vector<T> y(dy.size()), expected(dy.size());
-  global_avg_pool_forward(Device::cpu, y.data(), x.data(), n, pixels, c);
+  const Vector<T> x = random_values<T>(n * pixels * c, 1), dy = random_values<T>(n * c, 2);
+  Vector<T> y(dy.size()), expected(dy.size());
+  global_avg_pool_forward(test_device(), y.data(), x.data(), n, pixels, c);
   reference::global_avg_pool_forward(expected.data(), x.data(), n, pixels, c);
   CHECK(relative_error(y, expected) <= kTolerance<T>);
   for (const bool accumulate : {false, true})
     for (const T* mask : {static_cast<const T*>(nullptr), x.data()}) {
-      std::vector<T> dx = random_vector<T>(n * pixels * c, 3), expected_dx = dx;
-      global_avg_pool_backward(Device::cpu, dx.data(), dy.data(), n, pixels, c, accumulate, mask);
+      Vector<T> dx = random_values<T>(n * pixels * c, 3), expected_dx = dx;
+      global_avg_pool_backward(test_device(), dx.data(), dy.data(), n, pixels, c, accumulate, mask);
       reference::global_avg_pool_backward(expected_dx.data(), dy.data(), n, pixels, c, accumulate,
                                           mask);
       CHECK(relative_error(dx, expected_dx) <= kTolerance<T>);
@@ -137,14 +136,14 @@ void check_global_pool(std::int64_t n, std::int64_t pixels, std::int64_t c) {
 
 TEST_CASE("reference max pooling finds the first largest tap of each window") {
   for (const Pool2dShape& shape : kShapes) {
-    const std::vector<double> x = tied_vector<double>(inputs(shape), 1);
-    std::vector<double> y(static_cast<std::size_t>(outputs(shape)));
-    std::vector<std::uint8_t> argmax(y.size());
+    const Vector<double> x = tied_vector<double>(inputs(shape), 1);
+    Vector<double> y(static_cast<std::size_t>(outputs(shape)));
+    Vector<std::uint8_t> argmax(y.size());
     reference::max_pool2d_forward(y.data(), argmax.data(), x.data(), shape);
     bool right = true;
     for_each_output(shape, [&](auto n, auto p, auto q, auto c, std::size_t i) {
       const double outside = -std::numeric_limits<double>::infinity();
-      const std::vector<double> taps = window(x, shape, n, p, q, c, outside);
+      const Vector<double> taps = window(x, shape, n, p, q, c, outside);
       const auto largest = std::max_element(taps.begin(), taps.end());
       right = right && y[i] == *largest && argmax[i] == largest - taps.begin();
     });
@@ -154,8 +153,8 @@ TEST_CASE("reference max pooling finds the first largest tap of each window") {
 
 TEST_CASE("reference average pooling counts padding as zeros") {
   for (const Pool2dShape& shape : kShapes) {
-    const std::vector<double> x = random_vector<double>(inputs(shape), 1);
-    std::vector<double> y(static_cast<std::size_t>(outputs(shape))), expected;
+    const Vector<double> x = random_values<double>(inputs(shape), 1);
+    Vector<double> y(static_cast<std::size_t>(outputs(shape))), expected;
     reference::avg_pool2d_forward(y.data(), x.data(), shape);
     for_each_output(shape, [&](auto n, auto p, auto q, auto c, std::size_t) {
       double sum = 0;
@@ -168,15 +167,15 @@ TEST_CASE("reference average pooling counts padding as zeros") {
 
 TEST_CASE("reference pooling gradients are adjoint to the forward passes") {
   for (const Pool2dShape& shape : kShapes) {
-    const std::vector<double> x = random_vector<double>(inputs(shape), 1);
-    const std::vector<double> dy = random_vector<double>(outputs(shape), 2);
-    std::vector<double> y(dy.size()), dx(x.size());
+    const Vector<double> x = random_values<double>(inputs(shape), 1);
+    const Vector<double> dy = random_values<double>(outputs(shape), 2);
+    Vector<double> y(dy.size()), dx(x.size());
     reference::avg_pool2d_forward(y.data(), x.data(), shape);
     reference::avg_pool2d_backward(dx.data(), dy.data(), shape, false);
     CHECK(std::abs(dot(y, dy) - dot(x, dx)) <= 1e-11);
 
     // For given positions max pooling is linear too: it selects.
-    std::vector<std::uint8_t> argmax(y.size());
+    Vector<std::uint8_t> argmax(y.size());
     reference::max_pool2d_forward(y.data(), argmax.data(), x.data(), shape);
     reference::max_pool2d_backward(dx.data(), dy.data(), argmax.data(), shape, false);
     CHECK(std::abs(dot(y, dy) - dot(x, dx)) <= 1e-11);
@@ -185,12 +184,12 @@ TEST_CASE("reference pooling gradients are adjoint to the forward passes") {
 
 TEST_CASE("reference max-pooling gradient is that of finite differences") {
   const Pool2dShape shape = make_shape(1, 5, 6, 2, 3, 3, 2, 2, 1, 1);
-  const std::vector<double> x = random_vector<double>(inputs(shape), 1);
-  const std::vector<double> dy = random_vector<double>(outputs(shape), 2);
-  std::vector<double> dx(x.size());
-  std::vector<std::uint8_t> argmax(dy.size());
-  const auto forward = [&](const std::vector<double>& input) {
-    std::vector<double> y(dy.size());
+  const Vector<double> x = random_values<double>(inputs(shape), 1);
+  const Vector<double> dy = random_values<double>(outputs(shape), 2);
+  Vector<double> dx(x.size());
+  Vector<std::uint8_t> argmax(dy.size());
+  const auto forward = [&](const Vector<double>& input) {
+    Vector<double> y(dy.size());
     reference::max_pool2d_forward(y.data(), argmax.data(), input.data(), shape);
     return y;
   };
@@ -224,16 +223,16 @@ TEST_CASE("pooling with random geometry agrees with the reference") {
 
 TEST_CASE("max pooling takes the first NaN of a window") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> x{1, nan, 9, nan};
+  const Vector<float> x{1, nan, 9, nan};
   const Pool2dShape shape = make_shape(1, 2, 2, 1, 2, 2, 1, 1, 0, 0);
-  float y = 0;
-  std::uint8_t argmax = 0;
-  max_pool2d_forward(Device::cpu, &y, &argmax, x.data(), shape);
-  CHECK(std::isnan(y));
-  CHECK(argmax == 1);
-  reference::max_pool2d_forward(&y, &argmax, x.data(), shape);
-  CHECK(std::isnan(y));
-  CHECK(argmax == 1);
+  Vector<float> y(1);
+  Vector<std::uint8_t> argmax(1);
+  max_pool2d_forward(test_device(), y.data(), argmax.data(), x.data(), shape);
+  CHECK(std::isnan(y[0]));
+  CHECK(argmax[0] == 1);
+  reference::max_pool2d_forward(y.data(), argmax.data(), x.data(), shape);
+  CHECK(std::isnan(y[0]));
+  CHECK(argmax[0] == 1);
 }
 
 TEST_CASE("global average pooling agrees with the reference") {
@@ -247,31 +246,31 @@ TEST_CASE("global average pooling agrees with the reference") {
 }
 
 TEST_CASE("reference global average pooling and its gradient") {
-  const std::vector<double> x{1, 10, 3, 20, 5, 30, 7, 40};  // two images of two pixels
-  std::vector<double> y(4), dx(8, 100.0);
+  const Vector<double> x{1, 10, 3, 20, 5, 30, 7, 40};  // two images of two pixels
+  Vector<double> y(4), dx(8, 100.0);
   reference::global_avg_pool_forward(y.data(), x.data(), 2, 2, 2);
-  CHECK(y == std::vector<double>{2, 15, 6, 35});
-  const std::vector<double> dy{2, 4, 6, 8}, mask{1, 0, 1, 1, -1, 1, 1, std::nan("")};
+  CHECK(y == Vector<double>{2, 15, 6, 35});
+  const Vector<double> dy{2, 4, 6, 8}, mask{1, 0, 1, 1, -1, 1, 1, std::nan("")};
   reference::global_avg_pool_backward<double>(dx.data(), dy.data(), 2, 2, 2, true, nullptr);
-  CHECK(dx == std::vector<double>{101, 102, 101, 102, 103, 104, 103, 104});
+  CHECK(dx == Vector<double>{101, 102, 101, 102, 103, 104, 103, 104});
   reference::global_avg_pool_backward(dx.data(), dy.data(), 2, 2, 2, false, mask.data());
-  CHECK(dx == std::vector<double>{1, 0, 1, 2, 0, 4, 3, 0});
+  CHECK(dx == Vector<double>{1, 0, 1, 2, 0, 4, 3, 0});
 }
 
 TEST_CASE("pooling does not depend on the number of threads") {
   const Pool2dShape shape = kShapes[7];
-  const std::vector<float> x = random_vector<float>(inputs(shape), 1);
-  const std::vector<float> dy = random_vector<float>(outputs(shape), 2);
-  std::vector<std::uint8_t> argmax(dy.size());
+  const Vector<float> x = random_values<float>(inputs(shape), 1);
+  const Vector<float> dy = random_values<float>(outputs(shape), 2);
+  Vector<std::uint8_t> argmax(dy.size());
   CHECK(independent_of_threads([&] {
-    std::vector<float> y(dy.size());
-    max_pool2d_forward(Device::cpu, y.data(), argmax.data(), x.data(), shape);
+    Vector<float> y(dy.size());
+    max_pool2d_forward(test_device(), y.data(), argmax.data(), x.data(), shape);
     return y;
   }));
   CHECK(independent_of_threads([&] {
-    std::vector<float> dx(x.size());
-    max_pool2d_backward(Device::cpu, dx.data(), dy.data(), argmax.data(), shape, false);
-    avg_pool2d_backward(Device::cpu, dx.data(), dy.data(), shape, true);
+    Vector<float> dx(x.size());
+    max_pool2d_backward(test_device(), dx.data(), dy.data(), argmax.data(), shape, false);
+    avg_pool2d_backward(test_device(), dx.data(), dy.data(), shape, true);
     return dx;
   }));
 }

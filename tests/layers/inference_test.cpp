@@ -41,7 +41,7 @@ struct Network {
   }
   // The same, of nothing that was kept.
   std::vector<float> infer_afresh() const {
-    release_idle_memory(Device::cpu);
+    release_idle_memory(test::test_device());
     return infer();
   }
   std::vector<float> with_gradients() const { return (*net)(x).to_vector<float>(); }
@@ -49,11 +49,14 @@ struct Network {
 
 constexpr std::array kModes{Mode::eval, Mode::tune, Mode::deploy};
 
-std::int64_t live_workspace() { return memory_stats(Device::cpu)[MemoryPurpose::workspace].live; }
+std::int64_t live_workspace() {
+  return memory_stats(test::test_device())[MemoryPurpose::workspace].live;
+}
 
 }  // namespace
 
 TEST_CASE("inference from kept filters is forward with gradients, to the last bit", "[resnet]") {
+  const DefaultDevice on_cpu(Device::cpu);  // where filters are kept
   for (const Mode mode : kModes) {
     INFO(to_string(mode));
     {
@@ -114,6 +117,7 @@ TEST_CASE("inference notices whatever changes the weights", "[resnet]") {
 }
 
 TEST_CASE("two threads infer with one network", "[resnet]") {
+  const DefaultDevice on_cpu(Device::cpu);  // where filters are kept
   for (const Mode mode : kModes) {
     INFO(to_string(mode));
     const Network network(mode);

@@ -144,7 +144,7 @@ TEST_CASE("a network built on meta takes no memory and no arithmetic", "[init]")
   Generator generator{1, 0};
   Generator skipped{1, 0};
   const auto real = small_network(generator);
-  const std::int64_t on_cpu = memory_stats(Device::cpu).total.live;
+  const std::int64_t on_cpu = memory_stats(test_device()).total.live;
   const std::int64_t on_meta = memory_stats(Device::meta).total.live;
   std::shared_ptr<ResNet> network;
   {
@@ -152,13 +152,13 @@ TEST_CASE("a network built on meta takes no memory and no arithmetic", "[init]")
     CHECK(ConstructOn::device() == Device::meta);
     network = small_network(skipped);
     {
-      const ConstructOn inner(Device::cpu);
-      CHECK(ConstructOn::device() == Device::cpu);
+      const ConstructOn inner(test_device());
+      CHECK(ConstructOn::device() == test_device());
     }
     CHECK(ConstructOn::device() == Device::meta);
   }
   CHECK(!ConstructOn::device());
-  CHECK(memory_stats(Device::cpu).total.live == on_cpu);
+  CHECK(memory_stats(test_device()).total.live == on_cpu);
   std::int64_t bytes = 0;
   for (const auto& [name, tensor] : real->state_dict()) bytes += tensor.bytes();
   CHECK(memory_stats(Device::meta)[MemoryPurpose::parameter].live == bytes);

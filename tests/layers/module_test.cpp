@@ -187,9 +187,9 @@ TEST_CASE("registrations can be replaced", "[module]") {
 }
 
 TEST_CASE("registration declares the purpose of memory", "[module]") {
-  const auto before = memory_stats(Device::cpu)[MemoryPurpose::parameter].live;
+  const auto before = memory_stats(test_device())[MemoryPurpose::parameter].live;
   const Scale scale;
-  CHECK(memory_stats(Device::cpu)[MemoryPurpose::parameter].live - before == 3 * 4 + 8);
+  CHECK(memory_stats(test_device())[MemoryPurpose::parameter].live - before == 3 * 4 + 8);
 }
 
 TEST_CASE("operations carry the path of the module that recorded them", "[module]") {

@@ -178,7 +178,7 @@ TEST_CASE("Nothing is updated once a layer has replaced a parameter") {
 }
 
 TEST_CASE("State is made on the first step, as optimizer memory on the parameter's device") {
-  for (const Device device : {Device::cpu, Device::meta}) {
+  for (const Device device : {test_device(), Device::meta}) {
     INFO(to_string(device));
     Tensor w = Tensor::zeros({10, 3}, DType::float32, device).set_requires_grad();
     Tensor unused = Tensor::zeros({7}, DType::float32, device).set_requires_grad();

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// What the rest of the library knows of CUDA. Without CUDA, no_cuda.cpp has all of this.
+namespace attune::kernels::cuda {
+
+/// How many GPUs there are; 0 without a driver or without CUDA support.
+int device_count() noexcept;
+
+/// Makes GPU `index` the one that allocations and kernels of this thread are for. Throws Error,
+/// beginning with `op`, that says what is missing: CUDA support, the driver, a GPU of this number,
+/// or kernels for its architecture.
+void use_device(int index, const char* op);
+
+/// The GPU last named to use_device() by this thread.
+int current_device();
+
+/// Uninitialised memory of the current GPU, aligned to 256 bytes; null if there is none left. It
+/// may be released while kernels that use it are under way: what takes its place runs after them.
+void* allocate_block(std::int64_t bytes);
+void release_block(int index, void* block) noexcept;
+
+/// Memory of GPU `index` that is neither allocated nor in anybody else's use, idle_bytes()
+/// included.
+std::int64_t free_bytes(int index) noexcept;
+/// Memory held for later allocations, and its return.
+std::int64_t idle_bytes(int index) noexcept;
+void trim_blocks(int index) noexcept;
+
+/// Copies within the memory of the current GPU, after all kernels so far, without waiting.
+void copy_on_device(void* to, const void* from, std::int64_t bytes);
+/// Copies between the host and the current GPU, after all kernels so far, and waits.
+void copy_to_device(void* to, const void* from, std::int64_t bytes);
+void copy_to_host(void* to, const void* from, std::int64_t bytes);
+
+}  // namespace attune::kernels::cuda

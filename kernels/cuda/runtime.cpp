@@ -1,0 +1,112 @@
+#include "attune/kernels/cuda/runtime.h"
+
+#include <array>
+#include <mutex>
+#include <string>
+
+#include "attune/kernels/cuda/backend.h"
+#include "attune/kernels/error.h"
+
+namespace attune::kernels::cuda {
+namespace {
+
+constexpr int kOldestArchitecture = 8;  // cmake/cuda.cmake: nothing is compiled for an older one
+
+thread_local int current = 0;
+
+struct Streams {
+  std::mutex mutex;
+  std::array<cudaStream_t, kMaxDevices> of_device{};
+};
+
+// Never destroyed: a static tensor may be the last to use its device.
+Streams& streams() {
+  static auto* instance = new Streams;
+  return *instance;
+}
+
+[[noreturn]] void fail(const std::string& op, int index, const std::string& reason) {
+  throw Error(op + ": cuda:" + std::to_string(index) + " is not available, " + reason);
+}
+
+// Throws unless there is such a GPU and code for it. The answer is remembered for a GPU that will
+// do, so that a machine may be put right while the program runs.
+void check_device(int index, const char* op) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess && error != cudaErrorNoDevice) {
+    cudaGetLastError();
+    fail(op, index, std::string("there is no working driver: ") + cudaGetErrorString(error));
+  }
+  if (index < 0 || index >= count || index >= kMaxDevices) {
+    cudaGetLastError();
+    fail(op, index, "there are " + std::to_string(count) + " GPUs");
+  }
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "asking for a device's properties");
+  if (properties.major < kOldestArchitecture) {
+    fail(op, index,
+         std::string(properties.name) + " has compute capability " +
+             std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+             ", and 8.0 is the least");
+  }
+}
+
+}  // namespace
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // which the next call would report as well
+  throw Error(std::string("cuda: ") + what + ": " + cudaGetErrorString(error));
+}
+
+int device_count() noexcept {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();
+  return 0;
+}
+
+int current_device() { return current; }
+
+void use_device(int index, const char* op) {
+  const bool known = index >= 0 && index < kMaxDevices && stream_of(index) != nullptr;
+  if (!known) check_device(index, op);
+  check(cudaSetDevice(index), "choosing a device");
+  current = index;
+  if (known) return;
+  keep_memory(index);
+  const std::lock_guard lock(streams().mutex);
+  cudaStream_t& own = streams().of_device.at(static_cast<std::size_t>(index));
+  if (own != nullptr) return;  // another thread was faster
+  check(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking), "creating a stream");
+}
+
+cudaStream_t stream() { return stream_of(current); }
+
+cudaStream_t stream_of(int index) noexcept {
+  const std::lock_guard lock(streams().mutex);
+  return streams().of_device[static_cast<std::size_t>(index)];
+}
+
+void copy_on_device(void* to, const void* from, std::int64_t bytes) {
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
+                        stream()),
+        "copying on the device");
+}
+
+void copy_to_device(void* to, const void* from, std::int64_t bytes) {
+  check(
+      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream()),
+      "copying to the device");
+  check(cudaStreamSynchronize(stream()), "waiting for a copy to the device");
+}
+
+void copy_to_host(void* to, const void* from, std::int64_t bytes) {
+  check(
+      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream()),
+      "copying to the host");
+  check(cudaStreamSynchronize(stream()), "waiting for a copy to the host");
+}
+
+}  // namespace attune::kernels::cuda

@@ -1,0 +1,38 @@
+#include "tests/device.h"
+
+#include <cstddef>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace attune::test {
+namespace {
+
+Device from_environment() {
+  const char* text = std::getenv("ATTUNE_TEST_DEVICE");
+  const std::string name = text != nullptr ? text : "cpu";
+  if (name == "cpu") return Device::cpu;
+  if (name == "cuda") {
+    setenv("CUDA_LAUNCH_BLOCKING", "1", 1);  // kernel by kernel, see device_vector.h
+    return Device::cuda(0);
+  }
+  throw std::runtime_error("ATTUNE_TEST_DEVICE is '" + name + "', but must be cpu or cuda");
+}
+
+// Of the main thread, which runs the tests.
+const DefaultDevice default_device(from_environment());
+
+}  // namespace
+
+Device test_device() { return DefaultDevice::current(); }
+
+std::string as_if_on_cpu(std::string message) {
+  const std::string name = to_string(test_device());
+  for (std::size_t at = message.find(name); at != std::string::npos; at = message.find(name)) {
+    if (name == "cpu") break;
+    message.replace(at, name.size(), "cpu");
+  }
+  return message;
+}
+
+}  // namespace attune::test

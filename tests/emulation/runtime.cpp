@@ -1,0 +1,230 @@
+#include "tests/emulation/runtime.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <set>
+
+#if defined(EMULATION_ASAN)
+#include <sanitizer/asan_interface.h>
+#define WITH_ASAN(...) __VA_ARGS__
+#else
+#define WITH_ASAN(...)
+#endif
+
+namespace {
+
+constexpr std::size_t kAlignment = 256;
+
+struct Device {
+  std::mutex mutex;
+  std::map<void*, std::size_t> blocks;  // by address, with their sizes
+  std::set<void*> managed_blocks;
+  std::size_t bytes_in_use = 0;
+  std::size_t bytes = std::size_t{1} << 30;
+  int major = 9;
+  int minor = 0;
+  int users = 0;  // kernels and copies under way
+  cudaError_t driver_error = cudaSuccess;
+  cudaError_t launch_error = cudaSuccess;
+  cudaError_t last_error = cudaSuccess;
+};
+
+Device& device() {
+  static auto* instance = new Device;  // never destroyed: static tensors may outlive anything else
+  return *instance;
+}
+
+cudaError_t remember(cudaError_t error) {
+  if (error != cudaSuccess) device().last_error = error;
+  return error;
+}
+
+}  // namespace
+
+namespace emulation {
+
+DeviceMemoryInUse::DeviceMemoryInUse() {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  if (gpu.users++ > 0) return;
+  WITH_ASAN(for (auto [address, size] : gpu.blocks) ASAN_UNPOISON_MEMORY_REGION(address, size);)
+}
+
+DeviceMemoryInUse::~DeviceMemoryInUse() {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  if (--gpu.users > 0) return;
+  WITH_ASAN(for (auto [address, size] : gpu.blocks) ASAN_POISON_MEMORY_REGION(address, size);)
+}
+
+void break_driver(cudaError_t error) { device().driver_error = error; }
+void break_launches(cudaError_t error) { device().launch_error = error; }
+void set_compute_capability(int major, int minor) {
+  device().major = major;
+  device().minor = minor;
+}
+void set_device_memory(std::size_t bytes) { device().bytes = bytes; }
+
+cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
+                   const std::function<void()>& kernel) {
+  if (device().launch_error != cudaSuccess) return remember(device().launch_error);
+  const std::size_t size = std::size_t{block.x} * block.y * block.z;
+  const bool empty = grid.x == 0 || grid.y == 0 || grid.z == 0 || size == 0;
+  if (empty || size > 1024 || block.z > 64 || grid.x > 0x7fffffffU || grid.y > 0xffffU ||
+      grid.z > 0xffffU || shared_bytes > kMostSharedBytes) {
+    return remember(cudaErrorInvalidConfiguration);
+  }
+  const DeviceMemoryInUse in_use;
+  run_grid(grid, block, shared_bytes, kernel);
+  return cudaSuccess;
+}
+
+}  // namespace emulation
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+  }
+  return "unrecognized error code";
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = device().last_error;
+  device().last_error = cudaSuccess;
+  return error;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  if (device().driver_error != cudaSuccess) return remember(device().driver_error);
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
+  if (index != 0) return remember(cudaErrorInvalidDevice);
+  std::snprintf(properties->name, sizeof properties->name, "emulated GPU");
+  properties->totalGlobalMem = device().bytes;
+  properties->major = device().major;
+  properties->minor = device().minor;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int index) {
+  if (device().driver_error != cudaSuccess) return remember(device().driver_error);
+  return index == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
+  static EmulatedStream only_stream;
+  *stream = &only_stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) { return cudaSuccess; }
+
+cudaError_t cudaMalloc(void** address, std::size_t bytes) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  *address = nullptr;
+  if (gpu.driver_error != cudaSuccess) return remember(gpu.driver_error);
+  if (bytes > gpu.bytes - std::min(gpu.bytes, gpu.bytes_in_use)) {
+    return remember(cudaErrorMemoryAllocation);
+  }
+  // Of the exact size, for AddressSanitizer; aligned as cudaMalloc() promises; a NaN until written.
+  void* block = nullptr;
+  if (posix_memalign(&block, kAlignment, bytes) != 0) return remember(cudaErrorMemoryAllocation);
+  std::memset(block, 0xff, bytes);
+  WITH_ASAN(if (gpu.users == 0) ASAN_POISON_MEMORY_REGION(block, bytes);)
+  gpu.blocks[block] = bytes;
+  gpu.bytes_in_use += bytes;
+  *address = block;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocManaged(void** address, std::size_t bytes) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  *address = nullptr;
+  if (gpu.driver_error != cudaSuccess) return remember(gpu.driver_error);
+  if (posix_memalign(address, kAlignment, bytes) != 0) return remember(cudaErrorMemoryAllocation);
+  gpu.managed_blocks.insert(*address);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* address) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  if (address == nullptr) return cudaSuccess;
+  if (gpu.managed_blocks.erase(address) == 1) {
+    std::free(address);
+    return cudaSuccess;
+  }
+  const auto block = gpu.blocks.find(address);
+  if (block == gpu.blocks.end()) return remember(cudaErrorInvalidValue);
+  WITH_ASAN(ASAN_UNPOISON_MEMORY_REGION(address, block->second);)
+  gpu.bytes_in_use -= block->second;
+  gpu.blocks.erase(block);
+  std::free(address);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t /*stream*/) {
+  return cudaMalloc(address, bytes);
+}
+cudaError_t cudaFreeAsync(void* address, cudaStream_t /*stream*/) { return cudaFree(address); }
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int index) {
+  static EmulatedPool only_pool;
+  *pool = &only_pool;
+  return index == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice);
+}
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/,
+                                    void* /*value*/) {
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/, void* value) {
+  *static_cast<std::uint64_t*>(value) = device().bytes_in_use;  // reserved as well as used
+  return cudaSuccess;
+}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t /*bytes*/) { return cudaSuccess; }
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  *total = gpu.bytes;
+  *free = gpu.bytes - std::min(gpu.bytes, gpu.bytes_in_use);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind /*kind*/,
+                            cudaStream_t /*stream*/) {
+  const emulation::DeviceMemoryInUse in_use;
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes, cudaStream_t /*stream*/) {
+  const emulation::DeviceMemoryInUse in_use;
+  if (bytes > 0) std::memset(address, value, bytes);
+  return cudaSuccess;
+}

@@ -1,0 +1,124 @@
+#pragma once
+
+#include <cstddef>
+
+#include "tests/emulation/thread_block.h"
+#include "tests/emulation/vector_types.h"
+
+// The functions of the CUDA runtime that attune calls. The device's memory is ordinary memory,
+// which AddressSanitizer hides while no kernel and no copy is under way: a device pointer used by
+// the host is then an error, as on a machine with a GPU. Streams do their work at once.
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
+};
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault,
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct EmulatedStream {};
+using cudaStream_t = EmulatedStream*;
+
+// There is one pool, which keeps nothing: AddressSanitizer has to see each block.
+enum cudaMemPoolAttr {
+  cudaMemPoolAttrReleaseThreshold,
+  cudaMemPoolAttrReservedMemCurrent,
+  cudaMemPoolAttrUsedMemCurrent,
+};
+struct EmulatedPool {};
+using cudaMemPool_t = EmulatedPool*;
+
+struct cudaDeviceProp {
+  char name[256];
+  std::size_t totalGlobalMem;
+  int major;
+  int minor;
+};
+struct cudaFuncAttributes {
+  std::size_t sharedSizeBytes;
+};
+
+const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetLastError();
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceSynchronize();
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+
+cudaError_t cudaMalloc(void** address, std::size_t bytes);
+/// Memory that the host may use as well, so AddressSanitizer hides nothing of it.
+cudaError_t cudaMallocManaged(void** address, std::size_t bytes);
+cudaError_t cudaFree(void* address);
+cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaFreeAsync(void* address, cudaStream_t stream);
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t bytes);
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream = nullptr);
+cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes,
+                            cudaStream_t stream = nullptr);
+
+namespace emulation {
+
+/// While one lives, the device's memory may be used.
+class DeviceMemoryInUse {
+ public:
+  DeviceMemoryInUse();
+  ~DeviceMemoryInUse();
+  DeviceMemoryInUse(const DeviceMemoryInUse&) = delete;
+  DeviceMemoryInUse& operator=(const DeviceMemoryInUse&) = delete;
+};
+
+/// What the runtime is to answer from now on instead of doing its work; cudaSuccess: nothing.
+void break_driver(cudaError_t error);
+/// The same for the launch of kernels alone.
+void break_launches(cudaError_t error);
+/// The device's architecture; 9.0 at the start.
+void set_compute_capability(int major, int minor);
+/// How much memory the device has; 1 GiB at the start.
+void set_device_memory(std::size_t bytes);
+
+cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
+                   const std::function<void()>& kernel);
+
+}  // namespace emulation
+
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel* /*kernel*/, cudaFuncAttribute /*attribute*/, int value) {
+  return value <= static_cast<int>(emulation::kMostSharedBytes) ? cudaSuccess
+                                                                : cudaErrorInvalidValue;
+}
+
+struct cudaLaunchConfig_t {  // gridDim and blockDim are taken, see cuda_runtime.h
+  dim3 grid;
+  dim3 block;
+  std::size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  void* attrs;
+  unsigned numAttrs;
+};
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  return emulation::launch(config->grid, config->block, config->dynamicSmemBytes,
+                           [&] { kernel(arguments...); });
+}
