@@ -96,6 +96,15 @@ __device__ __forceinline__ unsigned to_tf32(unsigned x) {
   return y;
 }
 
+/// Rounds the floats with these bits to bfloat16, `low` to the lower half of the result.
+__device__ __forceinline__ unsigned to_bf16_pair(unsigned low, unsigned high) {
+  unsigned y;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+      : "=r"(y)
+      : "f"(__uint_as_float(high)), "f"(__uint_as_float(low)));
+  return y;
+}
+
 /// d += a b for one warp: a [16, 8] and b [8, 8] in tf32, d [16, 8] in float. With g = lane / 4 and
 /// t = lane % 4, a lane holds a[g, t], a[g + 8, t], a[g, t + 4], a[g + 8, t + 4]; b[t, g],
 /// b[t + 4, g]; d[g, 2 t], d[g, 2 t + 1], d[g + 8, 2 t], d[g + 8, 2 t + 1].

@@ -10,6 +10,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/ops/ops.h"
 #include "attune/core/random.h"
+#include "attune/kernels/cuda_precision.h"
 #include "attune/kernels/reduce.h"
 #include "attune/layers/mode.h"
 #include "attune/optim/adam.h"
@@ -49,14 +50,15 @@ std::vector<std::vector<double>> results_on(Device device, const Function& f,
   return results;
 }
 
-void check_on_both(const std::string& name, const std::vector<Tensor>& inputs, const Function& f) {
+void check_on_both(const std::string& name, const std::vector<Tensor>& inputs, const Function& f,
+                   double tolerance = 2e-5) {
   INFO(name);
   const auto on_cpu = results_on(Device::cpu, f, inputs);
   const auto on_gpu = results_on(Device::cuda(0), f, inputs);
   REQUIRE(on_gpu.size() == on_cpu.size());
   for (std::size_t i = 0; i < on_cpu.size(); ++i) {
     INFO("result " << i);
-    CHECK(test::relative_error(on_gpu[i], on_cpu[i]) <= 2e-5);
+    CHECK(test::relative_error(on_gpu[i], on_cpu[i]) <= tolerance);
   }
 }
 
@@ -115,6 +117,13 @@ TEST_CASE("small: convolution, batch norm, and the two together in every mode") 
   const Conv2dOptions padded{.padding = {1, 1}};
   check_on_both("conv2d", {x, w, bias},
                 [&](const auto& in) { return conv2d(in[0], in[1], in[2], padded); });
+  for (const auto precision : {CudaPrecision::tf32, CudaPrecision::bf16}) {
+    set_cuda_precision(precision);
+    check_on_both(
+        to_string(precision), {x, w, bias},
+        [&](const auto& in) { return conv2d(in[0], in[1], in[2], padded); }, 2e-2);
+  }
+  set_cuda_precision(CudaPrecision::fp32);
   const Tensor y = random({2, 40, 10, 6}, 8);
   check_on_both("batch norm, Train", {y, gamma, beta}, [&](const auto& in) {
     Tensor running_mean = mean.to(in[0].device()).clone();

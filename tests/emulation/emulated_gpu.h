@@ -31,6 +31,9 @@ inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row,
   emulation::ldmatrix_x4(r, row, true, where);
 }
 inline unsigned to_tf32(unsigned x) { return emulation::to_tf32(x); }
+inline unsigned to_bf16_pair(unsigned low, unsigned high) {
+  return emulation::to_bf16_pair(low, high);
+}
 inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                      Where where = Where::current()) {
   emulation::mma_tf32(d, a, b, where);

@@ -82,7 +82,22 @@ void ldmatrix_x4(unsigned (&r)[4], const void* row, bool transposed, Where where
 // --------------------------------------------------------------------------------
 
 // cvt.rna: to the nearest of 10 bits of mantissa, ties away from zero.
-unsigned to_tf32(unsigned x) { return (x + 0x1000U) & ~0x1fffU; }
+namespace {
+
+// A NaN must stay one, poison with all bits set above all: rounding would carry out of it.
+bool is_nan(unsigned x) { return (x & 0x7fffffffU) > 0x7f800000U; }
+
+}  // namespace
+
+unsigned to_tf32(unsigned x) { return is_nan(x) ? 0x7fffffffU : (x + 0x1000U) & ~0x1fffU; }
+
+unsigned to_bf16_pair(unsigned low, unsigned high) {
+  const auto to_bf16 = [](unsigned x) {
+    if (is_nan(x)) return 0x7fffU;
+    return (x + 0x7fffU + (x >> 16 & 1U)) >> 16;  // to nearest, ties to even
+  };
+  return to_bf16(low) | to_bf16(high) << 16;
+}
 
 namespace {
 

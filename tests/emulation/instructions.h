@@ -21,6 +21,7 @@ void cp_async_wait(std::size_t groups_left);
 void ldmatrix_x4(unsigned (&r)[4], const void* row, bool transposed, Where where);
 
 unsigned to_tf32(unsigned x);
+unsigned to_bf16_pair(unsigned low, unsigned high);
 void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Where where);
 void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Where where);
 

@@ -1,14 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
-#include "attune/kernels/conv2d_shape.h"
+#include "attune/kernels/conv2d.h"
 #include "tests/kernels/device_vector.h"
 #include "tests/test_util.h"
 
-// The geometries that convolution kernels are tested on.
+// The geometries and epilogues that convolution kernels are tested on.
 namespace attune::test {
 
 inline std::string to_string(const Conv2dShape& s) {
@@ -90,5 +91,42 @@ inline std::vector<Conv2dShape> conv2d_shapes(std::uint64_t random_ones) {
   }
   return shapes;
 }
+
+/// The steps of an epilogue; bit i of `choice` decides on step i.
+template <typename T>
+struct EpilogueCase {
+  Vector<T> bias, residual, mask, mean, slope, shift;
+  bool relu, in_place, keep_y;
+  mutable Vector<T> y{};  ///< what is normalised, if it is kept
+
+  EpilogueCase(std::int64_t count, std::int64_t channels, std::uint64_t choice)
+      : bias(random_values<T>((choice & 1) ? channels : 0, choice + 100)),
+        residual(random_values<T>((choice & 2) ? count : 0, choice + 200)),
+        mask(random_values<T>((choice & 4) ? count : 0, choice + 300)),
+        mean(random_values<T>((choice & 32) ? channels : 0, choice + 400)),
+        slope(random_values<T>((choice & 32) ? channels : 0, choice + 500)),
+        shift(random_values<T>((choice & 32) ? channels : 0, choice + 600)),
+        relu((choice & 8) != 0),
+        in_place((choice & 16) != 0 && !residual.empty() && mean.empty()),
+        keep_y((choice & 16) != 0 && !mean.empty()) {}
+
+  /// The epilogue for an output at `out`, to which the residual is copied first if it is to be
+  /// that output.
+  kernels::Conv2dEpilogue<T> prepare(Vector<T>& out) const {
+    if (in_place) out = residual;
+    kernels::Conv2dEpilogue<T> epilogue;
+    epilogue.bias = bias.empty() ? nullptr : bias.data();
+    epilogue.residual = in_place ? out.data() : (residual.empty() ? nullptr : residual.data());
+    epilogue.mask = mask.empty() ? nullptr : mask.data();
+    epilogue.relu = relu;
+    if (!mean.empty()) epilogue.norm = {nullptr, mean.data(), slope.data(), shift.data()};
+    if (keep_y) {
+      y.assign(out.size(), std::numeric_limits<T>::quiet_NaN());
+      epilogue.norm.y = y.data();
+    }
+    return epilogue;
+  }
+};
+inline constexpr std::uint64_t kEpilogues = 64;
 
 }  // namespace attune::test

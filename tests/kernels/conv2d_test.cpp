@@ -20,43 +20,6 @@ namespace {
 
 constexpr std::uint64_t kRandomShapes = 150;
 
-/// The steps of an epilogue; bit i of `choice` decides on step i.
-template <typename T>
-struct EpilogueCase {
-  test::Vector<T> bias, residual, mask, mean, slope, shift;
-  bool relu, in_place, keep_y;
-  mutable test::Vector<T> y{};  ///< what is normalised, if it is kept
-
-  EpilogueCase(std::int64_t count, std::int64_t channels, std::uint64_t choice)
-      : bias(test::random_values<T>((choice & 1) ? channels : 0, choice + 100)),
-        residual(test::random_values<T>((choice & 2) ? count : 0, choice + 200)),
-        mask(test::random_values<T>((choice & 4) ? count : 0, choice + 300)),
-        mean(test::random_values<T>((choice & 32) ? channels : 0, choice + 400)),
-        slope(test::random_values<T>((choice & 32) ? channels : 0, choice + 500)),
-        shift(test::random_values<T>((choice & 32) ? channels : 0, choice + 600)),
-        relu((choice & 8) != 0),
-        in_place((choice & 16) != 0 && !residual.empty() && mean.empty()),
-        keep_y((choice & 16) != 0 && !mean.empty()) {}
-
-  /// The epilogue for an output at `out`, to which the residual is copied first if it is to be
-  /// that output.
-  Conv2dEpilogue<T> prepare(test::Vector<T>& out) const {
-    if (in_place) out = residual;
-    Conv2dEpilogue<T> epilogue;
-    epilogue.bias = bias.empty() ? nullptr : bias.data();
-    epilogue.residual = in_place ? out.data() : (residual.empty() ? nullptr : residual.data());
-    epilogue.mask = mask.empty() ? nullptr : mask.data();
-    epilogue.relu = relu;
-    if (!mean.empty()) epilogue.norm = {nullptr, mean.data(), slope.data(), shift.data()};
-    if (keep_y) {
-      y.assign(out.size(), std::numeric_limits<T>::quiet_NaN());
-      epilogue.norm.y = y.data();
-    }
-    return epilogue;
-  }
-};
-constexpr std::uint64_t kEpilogues = 64;
-
 /// An output that shows what a kernel leaves unwritten.
 template <typename T>
 test::Vector<T> unwritten(std::int64_t count) {
@@ -67,7 +30,7 @@ template <typename T>
 void check_forward(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
   const auto x = test::random_values<T>(shape.input_count(), seed);
   const auto w = test::random_values<T>(shape.filter_count(), seed + 1);
-  const EpilogueCase<T> steps(shape.output_count(), shape.k, seed % kEpilogues);
+  const test::EpilogueCase<T> steps(shape.output_count(), shape.k, seed % test::kEpilogues);
   auto y = unwritten<T>(shape.output_count()), expected = y;
   conv2d_forward(test::test_device(), y.data(), x.data(), w.data(), shape, steps.prepare(y));
   const auto before_norm = steps.y;
@@ -80,7 +43,7 @@ template <typename T>
 void check_backward_input(const Conv2dShape& shape, std::uint64_t seed, double tolerance) {
   const auto dy = test::random_values<T>(shape.output_count(), seed);
   const auto w = test::random_values<T>(shape.filter_count(), seed + 1);
-  const EpilogueCase<T> steps(shape.input_count(), shape.c, seed % kEpilogues);
+  const test::EpilogueCase<T> steps(shape.input_count(), shape.c, seed % test::kEpilogues);
   auto dx = unwritten<T>(shape.input_count()), expected = dx;
   conv2d_backward_input(test::test_device(), dx.data(), dy.data(), w.data(), shape,
                         steps.prepare(dx));
@@ -141,7 +104,7 @@ TEST_CASE("conv2d: every epilogue where the sums are taken in chunks") {
   const Conv2dShape shape =
       make_conv2d_shape("test", {1, 5, 7, 48}, {20, 3, 3, 48}, {{2, 1}, {1, 1}, {1, 1}, 1});
   test::for_each_conv_path([&](ConvAlgorithm algorithm) {
-    for (std::uint64_t choice = 0; choice < kEpilogues; ++choice) {
+    for (std::uint64_t choice = 0; choice < test::kEpilogues; ++choice) {
       INFO("epilogue " << choice);
       check_forward<float>(shape, choice, test::conv_tolerance<float>(algorithm));
     }
@@ -213,7 +176,7 @@ TEST_CASE("conv2d: both gradients in one sweep are the same as one after the oth
       const auto x = test::random_values<float>(shape.input_count(), 1);
       const auto w = test::random_values<float>(shape.filter_count(), 2);
       const auto dy = test::random_values<float>(shape.output_count(), 3);
-      const EpilogueCase<float> steps(shape.input_count(), shape.c, ++seed % 32);
+      const test::EpilogueCase<float> steps(shape.input_count(), shape.c, ++seed % 32);
       test::Vector<float> dx(x.size()), dx_apart(x.size()), dw(w.size()), dw_apart(w.size());
       test::Vector<float> db(static_cast<std::size_t>(shape.k)), db_apart(db);
       const bool accumulate = seed % 2 == 0;

@@ -1,11 +1,13 @@
 #include "attune/kernels/cuda/batch_norm.h"
-#include "attune/kernels/cuda/conv2d.h"
+#include "attune/kernels/cuda/conv2d_naive.h"
 #include "attune/kernels/cuda/reduce_middle.h"
 
-// Convolution, the plain way: a thread for each output, which reads everything it needs from global
-// memory. What every faster kernel is compared with, and what serves the geometries they do not.
-// reference/conv2d.cpp explains the letters.
-namespace attune::kernels::cuda {
+// The first step of the ladder (docs/cuda_ladder.md): a thread for each output, which reads
+// everything it needs from global memory. What every faster kernel is compared with, and what
+// serves the geometries they do not. reference/conv2d.cpp explains the letters.
+//
+// Executed under emulation, not yet on a GPU.
+namespace attune::kernels::cuda::naive {
 namespace {
 
 // ---- kernels ----
@@ -145,14 +147,6 @@ void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
 }
 
 template <typename T>
-void conv2d_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const Conv2dShape& shape,
-                     const Conv2dEpilogue<T>& epilogue, bool accumulate,
-                     const Conv2dBiasGradient<T>& bias) {
-  conv2d_backward_weight(dw, x, dy, shape, accumulate, bias);
-  conv2d_backward_input(dx, dy, w, shape, epilogue);
-}
-
-template <typename T>
 void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
                           bool accumulate) {
   reduce_middle<Sum>(
@@ -178,13 +172,7 @@ template void conv2d_backward_weight(float*, const float*, const float*, const C
                                      const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
                                      bool, const Conv2dBiasGradient<double>&);
-template void conv2d_backward(float*, float*, const float*, const float*, const float*,
-                              const Conv2dShape&, const Conv2dEpilogue<float>&, bool,
-                              const Conv2dBiasGradient<float>&);
-template void conv2d_backward(double*, double*, const double*, const double*, const double*,
-                              const Conv2dShape&, const Conv2dEpilogue<double>&, bool,
-                              const Conv2dBiasGradient<double>&);
 template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
 template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 
-}  // namespace attune::kernels::cuda
+}  // namespace attune::kernels::cuda::naive
