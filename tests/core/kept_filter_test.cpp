@@ -72,6 +72,7 @@ std::vector<Computation> computations() {
 }
 
 TEST_CASE("kept filters: results are those of gradients on, and of nothing kept") {
+  const DefaultDevice on_cpu(Device::cpu);  // where filters are kept
   for (const Computation& computation : computations()) {
     INFO(computation.name);
     const ConvBNTensors t = block();
