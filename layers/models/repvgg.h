@@ -19,8 +19,9 @@ namespace attune {
 /// Three branches, and what deploy() makes of them: x [N, H, W, in] -> [N, H / stride, W / stride,
 /// out].
 ///
-///     z = relu(BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x))          the last if in = out and stride =
-///     1
+///     z = relu(BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x))
+///
+/// the last only if in = out and stride = 1.
 ///
 /// A sum of convolutions is a convolution. A 1x1 filter is a 3x3 filter with zeros around it, the
 /// identity a 1x1 filter with the unit matrix in it, and each normalisation folds into its filter

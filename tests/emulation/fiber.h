@@ -52,10 +52,10 @@ class Fiber {
   ucontext_t context_;
 #endif
   // The sanitizers' view: the bounds of the stack, their shadow of it, their name of the thread.
-  const void* bottom_ = nullptr;
-  std::size_t size_ = 0;
-  void* asan_stack_ = nullptr;
-  void* tsan_thread_ = nullptr;
+  [[maybe_unused]] const void* bottom_ = nullptr;
+  [[maybe_unused]] std::size_t size_ = 0;
+  [[maybe_unused]] void* asan_stack_ = nullptr;
+  [[maybe_unused]] void* tsan_thread_ = nullptr;
 };
 
 /// Tells the race detector that all the thread did before happens_before(place) comes earlier than
