@@ -50,19 +50,8 @@ void add_model_options(CLI::App& app, ModelOptions& options, Init init) {
       ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N")
       ->capture_default_str()
-      ->group(kOutput);
+      ->group(kNetwork);
   add_path_option(app, "--json", options.json, "Also write the results to this file");
-}
-
-void add_progress_option(CLI::App& app, ProgressStyle& progress) {
-  const std::map<std::string, ProgressStyle> styles = {{"auto", ProgressStyle::automatic},
-                                                       {"plain", ProgressStyle::plain},
-                                                       {"off", ProgressStyle::off}};
-  app.add_option("--progress", progress, "auto: a bar on a terminal, else lines; plain: lines; off")
-      ->transform(CLI::CheckedTransformer(styles).description(""))
-      ->type_name("STYLE")
-      ->default_str("auto")
-      ->group(kOutput);
 }
 
 void add_normalize_option(CLI::App& app, std::optional<ChannelStatistics>& normalize) {

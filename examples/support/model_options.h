@@ -29,7 +29,6 @@ struct ModelOptions {
 enum class Init { required, optional };
 /// Adds them to `app`, but for --progress.
 void add_model_options(CLI::App& app, ModelOptions& options, Init init);
-void add_progress_option(CLI::App& app, ProgressStyle& progress);
 /// Adds --normalize, for which parse_statistics() says what it takes.
 void add_normalize_option(CLI::App& app, std::optional<ChannelStatistics>& normalize);
 

@@ -73,8 +73,7 @@ std::vector<std::string> class_names(const Weights& file, std::int64_t count) {
 }
 
 /// The option that may make a file fit, from what the library says about it.
-std::string hint(const std::string& message, const ModelOptions& options) {
-  if (options.net.empty()) return {};
+std::string hint(const std::string& message) {
   if (message.find("downsample") != std::string::npos) {
     return " (was the file's network one with another --shortcut?)";
   }
@@ -101,7 +100,7 @@ SavedNetwork open_network(const ModelOptions& options) {
   try {
     load_weights(*network.net, file);
   } catch (const Error& error) {
-    throw Error(error.what() + hint(error.what(), options));
+    throw Error(error.what() + hint(error.what()));
   }
   if (!network.deployed) network.net->set_mode(Mode::eval);
   network.net->train(false);
