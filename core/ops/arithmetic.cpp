@@ -4,6 +4,7 @@
 #include "attune/core/ops/reduce.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -112,6 +113,7 @@ Tensor scalar_like(double value, const Tensor& other) {
 Tensor add(const Tensor& a, const Tensor& b) {
   Tensor y = compute("add", BinaryOp::add, a, b);
   record<AddBackward>(y, a, b);
+  if (auto* const trace = TraceScope::current()) trace->add({"add", {a, b}, y});
   return y;
 }
 

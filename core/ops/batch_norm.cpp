@@ -6,6 +6,7 @@
 #include "attune/core/ops/convolution.h"
 #include "attune/core/ops/normalization.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -95,6 +96,12 @@ Tensor batch_norm_eval(const Tensor& y, const Tensor& gamma, const Tensor& beta,
     if (node->needs(gamma_input)) node->y = node->save(y);
     if (node->needs(y_input)) node->gamma = node->save(gamma);
     if (relu) node->relu_output = node->save_relu_output(z);
+  }
+  if (auto* const trace = TraceScope::current()) {
+    trace->add({op,
+                {y, gamma, beta, running_mean, running_var, residual},
+                z,
+                {{"eps", {eps}}, {"relu", {relu ? 1.0 : 0.0}}}});
   }
   return z;
 }

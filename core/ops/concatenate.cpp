@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -65,6 +66,9 @@ Tensor concatenate(const std::vector<Tensor>& parts, std::int64_t axis) {
     offset += part.shape().begin()[index] * strides[index];
   }
   record_as<ConcatenateBackward>(y, inputs, offsets);
+  if (auto* const trace = TraceScope::current()) {
+    trace->add({"concatenate", parts, y, {{"axis", {static_cast<double>(index)}}}});
+  }
   return y;
 }
 

@@ -2,6 +2,7 @@
 
 #include "attune/core/autograd.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 
 namespace attune {
 namespace {
@@ -45,6 +46,17 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
                           }});
     }
     if (relu) node->relu_output = node->save_relu_output(y);
+  }
+  if (auto* const trace = TraceScope::current()) {
+    trace->add({op,
+                {x, weight, bias, residual},
+                y,
+                {{"stride", traced_numbers(options.conv.stride)},
+                 {"padding", traced_numbers(options.conv.padding)},
+                 {"dilation", traced_numbers(options.conv.dilation)},
+                 {"groups", {static_cast<double>(options.conv.groups)}},
+                 {"output_padding", traced_numbers(options.output_padding)},
+                 {"relu", {relu ? 1.0 : 0.0}}}});
   }
   return y;
 }

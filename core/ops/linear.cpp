@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/gemm.h"
 #include "attune/kernels/reduce.h"
@@ -85,6 +86,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     if (node->needs(weight_input)) node->x = node->save(x);
     if (node->needs(x_input)) node->weight = node->save(weight);
   }
+  if (auto* const trace = TraceScope::current()) trace->add({"linear", {x, weight, bias}, y});
   return y;
 }
 

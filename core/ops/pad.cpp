@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -48,6 +49,14 @@ Tensor pad(const Tensor& x, const std::vector<std::array<std::int64_t, 2>>& padd
                              strided_shape(x.shape(), strides), false);
   });
   record_as<PadBackward>(y, {&x}, offset);
+  if (auto* const trace = TraceScope::current()) {
+    TracedOp traced{"pad", {x}, y, {{"value", {value}}}};
+    for (const auto& [before, after] : padding) {
+      traced.options["before"].push_back(static_cast<double>(before));
+      traced.options["after"].push_back(static_cast<double>(after));
+    }
+    trace->add(std::move(traced));
+  }
   return y;
 }
 

@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -46,6 +47,9 @@ Tensor permute(const Tensor& x, const std::vector<std::int64_t>& axes) {
                           strided_shape(shape, strides));
   });
   record_as<PermuteBackward>(y, {&x}, order);
+  if (auto* const trace = TraceScope::current()) {
+    trace->add({"permute", {x}, y, {{"axes", traced_numbers(order)}}});
+  }
   return y;
 }
 

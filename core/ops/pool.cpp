@@ -4,6 +4,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/pool.h"
 
 namespace attune {
@@ -45,6 +46,20 @@ Pool2dShape make_shape(const char* op, const Tensor& x, const Pool2dOptions& opt
                             kMaxWindow));
   }
   return shape;
+}
+
+void trace_pooling(const char* op, const Tensor& x, const Tensor& y, const Pool2dShape& shape) {
+  auto* const trace = TraceScope::current();
+  if (trace == nullptr) return;
+  const auto pair = [](std::int64_t vertical, std::int64_t horizontal) {
+    return std::vector{static_cast<double>(vertical), static_cast<double>(horizontal)};
+  };
+  trace->add({op,
+              {x},
+              y,
+              {{"window", pair(shape.r, shape.s)},
+               {"stride", pair(shape.stride_h, shape.stride_w)},
+               {"padding", pair(shape.pad_h, shape.pad_w)}}});
 }
 
 struct MaxPool2dBackward final : Node {
@@ -108,6 +123,7 @@ Tensor max_pool2d(const Tensor& x, const Pool2dOptions& options) {
     return result;
   });
   if (auto node = record_as<MaxPool2dBackward>(y, {&x}, shape)) node->argmax = node->save(argmax);
+  trace_pooling("max_pool2d", x, y, shape);
   return y;
 }
 
@@ -120,6 +136,7 @@ Tensor avg_pool2d(const Tensor& x, const Pool2dOptions& options) {
     return result;
   });
   record_as<AvgPool2dBackward>(y, {&x}, shape);
+  trace_pooling("avg_pool2d", x, y, shape);
   return y;
 }
 
@@ -135,6 +152,7 @@ Tensor global_avg_pool(const Tensor& x) {
     return result;
   });
   record<GlobalAvgPoolBackward>(y, x);
+  if (auto* const trace = TraceScope::current()) trace->add({"global_avg_pool", {x}, y});
   return y;
 }
 

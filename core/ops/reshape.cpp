@@ -5,6 +5,7 @@
 #include "attune/core/format_text.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 
 namespace attune {
 namespace {
@@ -29,6 +30,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
   }
   Tensor y = x.view(shape);
   record<ReshapeBackward>(y, x);
+  if (auto* const trace = TraceScope::current()) trace->add({"reshape", {x}, y});
   return y;
 }
 

@@ -4,6 +4,7 @@
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/strided.h"
 #include "attune/core/profile.h"
+#include "attune/core/trace.h"
 #include "attune/kernels/elementwise.h"
 
 namespace attune {
@@ -174,12 +175,14 @@ Tensor abs(const Tensor& x) {
 Tensor relu(const Tensor& x) {
   Tensor y = apply(UnaryOp::relu, "relu", x);
   if (auto node = record<ReluBackward>(y, x)) node->y = node->save_relu_output(y);
+  if (auto* const trace = TraceScope::current()) trace->add({"relu", {x}, y});
   return y;
 }
 
 Tensor relu6(const Tensor& x) {
   Tensor y = clamped(x);
   if (auto node = record<Relu6Backward>(y, x)) node->y = node->save(y);
+  if (auto* const trace = TraceScope::current()) trace->add({"relu6", {x}, y});
   return y;
 }
 

@@ -155,11 +155,14 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_flag("--profile", options.profile,
                "At the end, print where the time of a step went, layer by layer")
       ->group("Output");
+  add_progress_option(app, options.progress);
+}
+
+void add_progress_option(CLI::App& app, ProgressStyle& progress) {
   const std::map<std::string, ProgressStyle> styles = {{"auto", ProgressStyle::automatic},
                                                        {"plain", ProgressStyle::plain},
                                                        {"off", ProgressStyle::off}};
-  app.add_option("--progress", options.progress,
-                 "auto: a bar on a terminal, else lines; plain: lines; off")
+  app.add_option("--progress", progress, "auto: a bar on a terminal, else lines; plain: lines; off")
       ->transform(CLI::CheckedTransformer(styles).description(""))
       ->type_name("STYLE")
       ->default_str("auto")

@@ -15,7 +15,7 @@
 
 #include "support/progress.h"
 
-namespace CLI {  // only command_line.cpp includes CLI11, which takes seconds to compile
+namespace CLI {  // CLI11 takes seconds to compile, so no header includes it
 class App;
 }
 
@@ -62,6 +62,9 @@ std::string check_not_negative(const std::string& text);
 
 /// Adds them to `app`, with help texts, in groups.
 void add_run_options(CLI::App& app, RunOptions& options);
+
+/// Adds --progress, which is one of them.
+void add_progress_option(CLI::App& app, ProgressStyle& progress);
 
 /// Which numbers an option takes.
 enum class Limits { positive, not_negative, below_one /* but not negative */ };

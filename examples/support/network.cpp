@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
+
+#include "support/normalization.h"
 
 namespace attune::examples {
 namespace {
@@ -23,18 +26,6 @@ std::string hint(const std::string& message, const RunOptions& options) {
   return {};
 }
 
-std::shared_ptr<ImageClassifier> make_network(const Task& task, const RunOptions& options) {
-  if (options.shortcut == ResNetShortcut::projection) {
-    return make_model(options.net, {.classes = task.classes(), .stem = task.stem});
-  }
-  const std::vector<std::string>& resnets = resnet_names();
-  if (std::find(resnets.begin(), resnets.end(), options.net) == resnets.end()) {
-    throw UsageError(fmt::format("--shortcut A is for ResNets, not for {}", options.net));
-  }
-  return make_resnet(options.net,
-                     {.classes = task.classes(), .stem = task.stem, .shortcut = options.shortcut});
-}
-
 LoadReport initialize(Module& net, const RunOptions& options) {
   const Weights weights = read_weights(options.init);
   try {
@@ -49,8 +40,21 @@ LoadReport initialize(Module& net, const RunOptions& options) {
 
 }  // namespace
 
+std::shared_ptr<ImageClassifier> make_network(const std::string& name, const ModelVariant& variant,
+                                              ResNetShortcut shortcut) {
+  if (shortcut == ResNetShortcut::projection) return make_model(name, variant);
+  const std::vector<std::string>& resnets = resnet_names();
+  if (std::find(resnets.begin(), resnets.end(), name) == resnets.end()) {
+    throw UsageError(fmt::format("--shortcut A is for ResNets, not for {}", name));
+  }
+  return make_resnet(name,
+                     {.classes = variant.classes, .stem = variant.stem, .shortcut = shortcut});
+}
+
 Network build_network(const Task& task, const RunOptions& options) {
-  Network network{.net = make_network(task, options), .origin = "from scratch"};
+  Network network{.net = make_network(options.net, {.classes = task.classes(), .stem = task.stem},
+                                      options.shortcut),
+                  .origin = "from scratch"};
   if (options.use_double) network.net->to(DType::float64);
   network.net->set_recompute(options.recompute);
   if (options.init.empty()) return network;
@@ -68,7 +72,8 @@ SafetensorsMetadata describe_network(const Task& task, const RunOptions& options
   return {{"attune.net", options.net},
           {"attune.shortcut", options.shortcut == ResNetShortcut::pad ? "A" : "B"},
           {"attune.stem", task.stem == Stem::cifar ? "cifar" : "imagenet"},
-          {"attune.classes", nlohmann::json(task.train->classes()).dump()}};
+          {"attune.classes", nlohmann::json(task.train->classes()).dump()},
+          {"attune.normalize", to_string(task.statistics)}};
 }
 
 }  // namespace attune::examples

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "support/normalization.h"
+
 namespace attune::examples {
 namespace {
 
@@ -30,7 +32,8 @@ Task synthetic_task(Domain domain, std::int64_t default_count, const RunOptions&
           .train = std::make_shared<SyntheticShapes>(domain, Split::train, count, options.seed),
           .test = std::make_shared<SyntheticShapes>(domain, Split::test, test_count, options.seed),
           .train_transform = cifar_train(statistics),
-          .test_transform = cifar_test(statistics)};
+          .test_transform = cifar_test(statistics),
+          .statistics = statistics};
 }
 
 /// The first `limit` images in a random order: those of a folder are sorted by class.
@@ -57,7 +60,8 @@ Task cifar_task(const std::string& name, const fs::path& directory,
           .train = limited(std::make_shared<Cifar>(directory, Split::train), options),
           .test = limited(std::make_shared<Cifar>(directory, Split::test), options),
           .train_transform = cifar_train(statistics),
-          .test_transform = cifar_test(statistics)};
+          .test_transform = cifar_test(statistics),
+          .statistics = statistics};
 }
 
 Task cifar10_task(const fs::path& directory, const RunOptions& options) {
@@ -77,17 +81,17 @@ Task folder_task(const fs::path& directory, const RunOptions& options) {
     throw Error(fmt::format("--data {}: {} has train/, but neither test/ nor val/", options.data,
                             directory.string()));
   }
-  // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
   const Stem stem = usual_stem(options.net);
-  const std::int64_t side = stem == Stem::imagenet ? 224 : 32;
-  const Resize resize = Resize::shorter_side(side * 8 / 7);
-  const Normalize normalize(imagenet_statistics());
+  const std::int64_t side = image_side(stem);
+  const ChannelStatistics statistics = imagenet_statistics();
   return {
       .name = directory.filename().string(),
       .train = limited(train, options),
       .test = limited(std::make_shared<ImageFolder>(directory / test, train->classes()), options),
-      .train_transform = Compose(resize, RandomCrop(side, side), HorizontalFlip(), normalize),
-      .test_transform = Compose(resize, CenterCrop(side, side), normalize),
+      .train_transform = Compose(picture_resize(stem), RandomCrop(side, side), HorizontalFlip(),
+                                 Normalize(statistics)),
+      .test_transform = picture_transform(stem, statistics),
+      .statistics = statistics,
       .stem = stem};
 }
 
@@ -164,6 +168,38 @@ Task open_target(const RunOptions& options) {
   const fs::path target = fs::path(options.data) / "target";
   return checked(has_image_folders(target) ? folder_task(target, options) : find_task(options),
                  options);
+}
+
+TestSet open_test_set(const std::string& data, const std::vector<std::string>& classes,
+                      std::int64_t limit) {
+  RunOptions options;
+  options.data = data;
+  options.limit = limit;
+  const auto of_task = [](const std::string& name, std::shared_ptr<const Dataset> images,
+                          const ChannelStatistics& statistics) {
+    return TestSet{.name = name, .images = std::move(images), .statistics = statistics};
+  };
+  if (data == kSynthetic) {
+    const Task task = synthetic_task(Domain::source, kSyntheticTestImages, options);
+    return of_task(task.name, task.test, task.statistics);
+  }
+  check_directory(options);
+  if (has_cifar10(data)) {
+    return of_task("CIFAR-10", limited(std::make_shared<Cifar10>(data, Split::test), options),
+                   cifar10_statistics());
+  }
+  if (has_cifar100(data)) {
+    return of_task("CIFAR-100", limited(std::make_shared<Cifar100>(data, Split::test), options),
+                   cifar100_statistics());
+  }
+  fs::path directory = data;
+  for (const char* const test : {"val", "test"}) {
+    if (fs::is_directory(fs::path(data) / test)) directory = fs::path(data) / test;
+  }
+  return {.name = directory.string(),
+          .images = limited(std::make_shared<ImageFolder>(directory, classes), options),
+          .statistics = imagenet_statistics(),
+          .are_pictures = true};
 }
 
 DataLoader training_batches(const Task& task, const RunOptions& options) {

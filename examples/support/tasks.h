@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "support/command_line.h"
 
@@ -20,7 +21,8 @@ struct Task {
   std::shared_ptr<const Dataset> test;
   Compose train_transform;
   Compose test_transform;
-  Stem stem = Stem::cifar;  ///< fits the size of the images
+  ChannelStatistics statistics;  ///< by which both transforms normalise
+  Stem stem = Stem::cifar;       ///< fits the size of the images
 
   std::int64_t classes() const { return static_cast<std::int64_t>(train->classes().size()); }
 };
@@ -44,6 +46,20 @@ Transfer open_transfer(const RunOptions& options);
 /// What a network that has been trained elsewhere is fine-tuned on: the target of --data, or if it
 /// is no pair, the task it is.
 Task open_target(const RunOptions& options);
+
+/// Images to test a finished network on.
+struct TestSet {
+  std::string name;
+  std::shared_ptr<const Dataset> images;
+  ChannelStatistics statistics;  ///< the usual ones
+  bool are_pictures = false;     ///< of any size; otherwise the network's
+};
+
+/// The test images that --data names, at most `limit` (0: all): as open_task() finds them, or a
+/// directory that itself is a folder of images a class. Throws Error if the folders are not
+/// `classes`; an empty list takes any.
+TestSet open_test_set(const std::string& data, const std::vector<std::string>& classes,
+                      std::int64_t limit);
 
 /// Shuffled batches of the training images, all of the same size, in the precision of the run.
 DataLoader training_batches(const Task& task, const RunOptions& options);

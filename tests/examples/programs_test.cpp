@@ -198,7 +198,7 @@ TEST_CASE("a run repeated gives the same numbers, with any number of threads") {
 }
 
 TEST_CASE("compare_modes tells what is recomputed, and keeps less") {
-  const TemporaryDirectory directory;
+  const RunDirectory directory;
   const std::string path = (directory / "r.json").string();
   const auto compare = [&](const std::string& more) {
     const Outcome outcome = run(directory, kCompare + kTiny +
