@@ -3,7 +3,6 @@
 
 #include <attune/core/autograd.h>
 #include <attune/core/error.h>
-#include <attune/core/ops/ops.h>
 #include <attune/core/random.h>
 #include <attune/layers/onnx.h>
 #include <attune/layers/weights.h>

@@ -45,9 +45,9 @@ void check_finite(const std::vector<double>& logits, const Dataset& images, cons
 
 std::string matrix_text(const Evaluation& evaluation) {
   std::vector<std::string> header{"is \\ taken for"};
+  header.insert(header.end(), evaluation.classes.begin(), evaluation.classes.end());
   std::vector<std::vector<std::string>> rows;
   for (std::size_t truth = 0; truth < evaluation.classes.size(); ++truth) {
-    header.push_back(evaluation.classes[truth]);
     rows.push_back({evaluation.classes[truth]});
     for (const std::int64_t count : evaluation.confusion[truth]) {
       rows.back().push_back(std::to_string(count));
@@ -68,6 +68,7 @@ std::string pairs_text(const Evaluation& evaluation) {
                    [](const auto& a, const auto& b) { return std::get<0>(a) > std::get<0>(b); });
   pairs.resize(std::min(pairs.size(), kMaxPairs));
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(pairs.size());
   for (const auto& [count, truth, other] : pairs) {
     rows.push_back({evaluation.classes[truth], evaluation.classes[other], std::to_string(count)});
   }

@@ -22,7 +22,7 @@ TEST_CASE("classify lists the likeliest classes of each picture") {
   const RunDirectory directory;
   const std::string file =
       save_resnet20(directory, "w", 3,
-                    {{"attune.net", "resnet20"}, {"attune.classes", "[\"ant\",\"bee\",\"cow\"]"}});
+                    {{"attune.net", "resnet20"}, {"attune.classes", R"(["ant","bee","cow"])"}});
   const std::string red = write_picture(directory, "red.ppm"),
                     blue = write_picture(directory, "blue.ppm", 5);
   const std::string json_path = (directory / "r.json").string();

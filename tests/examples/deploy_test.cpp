@@ -18,8 +18,7 @@ using namespace attune::test;
 namespace {
 
 const std::string kDeploy = ATTUNE_DEPLOY;
-const SafetensorsMetadata kMetadata{{"attune.net", "resnet20"},
-                                    {"attune.classes", "[\"a\",\"b\"]"}};
+const SafetensorsMetadata kMetadata{{"attune.net", "resnet20"}, {"attune.classes", R"(["a","b"])"}};
 
 }  // namespace
 

@@ -123,7 +123,7 @@ TEST_CASE("evaluate reads a folder of images, and statistics and classes from th
   const std::string json_path = (directory / "r.json").string();
   const std::string good = save_resnet20(directory, "w", 2,
                                          {{"attune.net", "resnet20"},
-                                          {"attune.classes", "[\"blue\",\"red\"]"},
+                                          {"attune.classes", R"(["blue","red"])"},
                                           {"attune.normalize", "0.5:0.5"}});
   const Outcome outcome = run(directory, kEvaluate + kQuiet + " --init " + good + " --data " +
                                              folder + " --json " + json_path);
@@ -143,7 +143,7 @@ TEST_CASE("evaluate reads a folder of images, and statistics and classes from th
 
   const std::string test = (directory / "set/test").string();
   const std::string cats = save_resnet20(
-      directory, "c", 2, {{"attune.net", "resnet20"}, {"attune.classes", "[\"cat\",\"dog\"]"}});
+      directory, "c", 2, {{"attune.net", "resnet20"}, {"attune.classes", R"(["cat","dog"])"}});
   check_error(run(directory, kEvaluate + kQuiet + " --init " + cats + " --data " + test), 1, "cat");
   const std::string three = save_resnet20(directory, "3", 3, {{"attune.net", "resnet20"}});
   check_error(run(directory, kEvaluate + kQuiet + " --init " + three + " --data " + test), 1,

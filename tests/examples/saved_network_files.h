@@ -21,7 +21,7 @@ inline std::string save_resnet20(const RunDirectory& directory, const std::strin
   const auto net = resnet20({.classes = classes}, generator);
   for (int i = 0; i < 5; ++i) (*net)(random_normal({8, 32, 32, 3}, 0, 1, generator));
   if (deployed) net->deploy();
-  const std::string path = (directory / name).string();
+  std::string path = (directory / name).string();
   save_weights(*net, path, {.metadata = metadata});
   return path;
 }
@@ -29,7 +29,7 @@ inline std::string save_resnet20(const RunDirectory& directory, const std::strin
 /// A picture of one colour, in PPM.
 inline std::string write_picture(const RunDirectory& directory, const std::string& name,
                                  std::uint8_t red = 200) {
-  const std::string path = (directory / name).string();
+  std::string path = (directory / name).string();
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
   std::ofstream file(path, std::ios::binary);
   file << "P6 40 36 255\n";
