@@ -15,10 +15,10 @@
 #include <string>
 #include <vector>
 
-#include "summary/prediction.h"
 #include "support/network.h"
 #include "support/normalization.h"
 #include "support/output_files.h"
+#include "support/prediction.h"
 #include "support/saved_network.h"
 #include "support/text_table.h"
 

@@ -19,6 +19,7 @@
 #include "support/tasks.h"
 #include "support/text_table.h"
 #include "support/training.h"
+#include "train_resnet/page.h"
 #include "train_resnet/trainer.h"
 
 namespace attune::examples {
@@ -93,6 +94,7 @@ int run(const TrainOptions& options) {
                     std::vector<std::string>{"epoch", "train_loss", "test_accuracy", "last_lr",
                                              "train_seconds"});
     check_writable(options.run.out / "summary.json");
+    check_writable(options.run.out / "index.html");
     check_writable(options.run.out / Trainer::kCheckpointFile);
     check_writable(options.run.out / Trainer::kWeightsFile);
   }
@@ -135,8 +137,20 @@ int run(const TrainOptions& options) {
     return kExitInterrupted;
   }
   const std::string json = summary(trainer, interrupted()).dump(2) + "\n";
-  if (!options.run.out.empty()) write_file(options.run.out / "summary.json", json);
   if (!options.run.json.empty()) write_file(options.run.json, json);
+  if (!options.run.out.empty()) {
+    write_file(options.run.out / "summary.json", json);
+    const bool from_file = !options.run.init.empty();  // also if it was resumed since
+    const TrainingReport report{
+        .task = task.name,
+        .origin = from_file ? "from " + options.run.init.string() : network.origin,
+        .epochs = trainer.results(),
+        .kept = predict_reports(task, options.run),
+        .squared_scales = trainer.squared_scales(),
+        .interrupted = interrupted()};
+    write_file(options.run.out / "index.html", to_html(report, options));
+    std::cout << "charts: " << (options.run.out / "index.html").string() << std::endl;
+  }
   if (interrupted()) {
     std::cerr << "interrupted: the results are those of the epochs until then"
               << (options.run.out.empty() ? "" : "; --resume auto goes on from here") << std::endl;

@@ -2,7 +2,6 @@
 
 #include <attune/core/error.h>
 #include <attune/core/random.h>
-#include <attune/layers/conv_bn.h>
 #include <attune/layers/models/make_model.h>
 #include <attune/optim/sgd.h>
 #include <fmt/format.h>
@@ -14,6 +13,7 @@
 #include <numeric>
 #include <optional>
 
+#include "support/figures.h"
 #include "support/interrupt.h"
 #include "support/network.h"
 #include "support/progress.h"
@@ -23,18 +23,6 @@ namespace attune::examples {
 namespace {
 
 constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
-
-std::vector<double> squared_scales(const Module& net) {
-  std::vector<double> squares;
-  net.for_each_module([&](const std::string&, const Module& module) {
-    const auto* block = dynamic_cast<const ConvBN*>(&module);
-    if (block == nullptr) return;
-    for (const double scale : block->folding_scale().to_vector<double>()) {
-      squares.push_back(scale * scale);
-    }
-  });
-  return squares;
-}
 
 SgdOptions sgd_options(double lr, const CompareOptions& options) {
   return {.lr = lr,
@@ -212,6 +200,7 @@ Comparison fine_tune(const Pretrained& pretrained, const Task& target,
     comparison.modes.push_back(std::move(result));
   }
   after.finish();
+  comparison.kept = predict_reports(target, options.run);
   comparison.interrupted = interrupted();
   return comparison;
 }

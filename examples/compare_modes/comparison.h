@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "support/command_line.h"
+#include "support/prediction.h"
 #include "support/tasks.h"
 #include "support/training.h"
 
@@ -56,6 +57,7 @@ struct Comparison {
   std::string target;
   Pretrained pretrained;
   std::vector<ModeResult> modes = {};
+  ModeReports kept = {};  ///< for backward, layer by layer; of all modes
   bool interrupted = false;
 
   /// Null if the mode was not part of the comparison.

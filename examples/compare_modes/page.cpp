@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <functional>
@@ -9,6 +8,7 @@
 
 #include "compare_modes/results.h"
 #include "support/chart.h"
+#include "support/figures.h"
 #include "support/html_report.h"
 #include "support/text_table.h"
 
@@ -17,15 +17,6 @@ namespace {
 
 // A chart is some 640 pixels wide.
 constexpr std::size_t kMaxPoints = 160;
-
-std::string capitalized(Mode mode) {
-  std::string name = to_string(mode);
-  name[0] = static_cast<char>(name[0] - 'a' + 'A');
-  return name;
-}
-
-/// A mode has one colour in all charts.
-int color_of(Mode mode) { return static_cast<int>(mode); }
 
 /// How many steps one point of a line stands for.
 std::size_t steps_a_point(const Comparison& comparison) {
@@ -111,9 +102,7 @@ BarChart bars(const Comparison& comparison, std::string title, std::vector<std::
   return chart;
 }
 
-double in_mebibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
-
-void add_bar_charts(HtmlReport& page, const Comparison& comparison) {
+void add_bar_charts(HtmlReport& page, const Comparison& comparison, std::int64_t batch_size) {
   page.add_heading("Cost");
   page.add_figure(
       "Memory of a step",
@@ -128,6 +117,7 @@ void add_bar_charts(HtmlReport& page, const Comparison& comparison) {
       "Right: the most that is live at any moment, above weights and images. These are counted "
       "bytes, "
       "the same on every machine.");
+  add_saved_bytes_figure(page, comparison.kept, batch_size);
   page.add_figure(
       "Time of a step",
       to_svg(
@@ -144,30 +134,6 @@ void add_bar_charts(HtmlReport& page, const Comparison& comparison) {
                   })),
       "Measured with running statistics. Before, all modes are the same function. A "
       "missing bar means that the mode diverged, or was not measured.");
-}
-
-void add_scale_chart(HtmlReport& page, const std::vector<double>& squared_scales) {
-  // Bars two to a power of ten; what lies outside is counted in the outermost.
-  constexpr int kLowest = -6, kHighest = 2, kBars = 2 * (kHighest - kLowest);
-  std::array<double, kBars> counts{};
-  for (const double square : squared_scales) {
-    const double position = 2 * (std::log10(std::max(square, 1e-300)) - kLowest);
-    counts[static_cast<std::size_t>(std::clamp(position, 0.0, kBars - 1.0))] += 1;
-  }
-  BarChart chart{.y_title = "channels", .label_digits = -1, .x_title = "s² = γ² / (σ² + ε)"};
-  BarSeries series{.name = "channels", .values = {counts.begin(), counts.end()}, .color = 3};
-  for (int bar = 0; bar < kBars; ++bar) {
-    chart.groups.push_back(bar % 2 == 0 ? power_of_ten(kLowest + bar / 2) : "");
-  }
-  chart.series.push_back(series);
-  page.add_figure(
-      "Why Deploy goes its own way", to_svg(chart),
-      "Deploy trains the folded filter s·w directly. A step of gradient descent that moves w in "
-      "Eval "
-      "or Tune moves the folded filter by s² times as much as the same step does in Deploy: Deploy "
-      "is "
-      "Eval with the learning rate of each channel multiplied by 1/s². The pretrained network's s² "
-      "spread over several powers of ten, so no single rate suits all channels.");
 }
 
 std::string change(double value, double reference) {
@@ -222,9 +188,9 @@ std::string to_html(const Comparison& comparison, const CompareOptions& options)
   page.add_heading("Equivalence");
   add_loss_chart(page, comparison);
   if (eval != nullptr) add_difference_chart(page, comparison, *eval);
-  add_bar_charts(page, comparison);
+  add_bar_charts(page, comparison, options.run.batch_size);
   page.add_heading("Instability");
-  add_scale_chart(page, comparison.pretrained.squared_scales);
+  add_scale_figure(page, comparison.pretrained.squared_scales, "the pretrained network");
   page.add_heading("All numbers");
   const auto [header, rows] = result_table(comparison);
   page.add_table(header, rows);

@@ -23,6 +23,11 @@ constexpr double kLetterWidth = 7.2;
 
 // Lines finer than this cannot be told apart on the page, nor can more points be hovered over.
 constexpr std::size_t kMaxHoverPoints = 80;
+// A line through no more points than this shows them as dots.
+constexpr std::size_t kMaxDots = 40;
+
+// Of a chart with rows: a bar, and the space between two rows.
+constexpr double kRowBar = 6, kRowGap = 8;
 
 /// Maps values to one axis of the drawing, and labels it.
 class Ruler {
@@ -103,11 +108,11 @@ std::string line(double x1, double y1, double x2, double y2, std::string_view st
       y2, style);
 }
 
-std::string open_svg(const std::string& description) {
+std::string open_svg(const std::string& description, double height = kHeight) {
   return fmt::format(
       "<svg class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" "
       "xmlns=\"http://www.w3.org/2000/svg\">\n",
-      kWidth, kHeight, escape_xml(description));
+      kWidth, height, escape_xml(description));
 }
 
 /// Grid lines and labels of the vertical axis, and its title above them.
@@ -155,6 +160,7 @@ std::string draw_series(const LineChart& chart, const LineSeries& series, const 
   std::string path, points;
   bool pen_is_down = false;
   const std::size_t stride = std::max<std::size_t>(1, series.x.size() / kMaxHoverPoints);
+  const bool dots = series.x.size() <= kMaxDots;
   for (std::size_t i = 0; i < series.x.size(); ++i) {
     if (!can_show(chart.x_axis, series.x[i]) || !can_show(chart.y_axis, series.y[i])) {
       pen_is_down = false;
@@ -167,10 +173,10 @@ std::string draw_series(const LineChart& chart, const LineSeries& series, const 
     pen_is_down = true;
     if (i % stride != 0) continue;
     points += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" class=\"hover s{}\"><title>{}, {} {:g}: {:.4g}"
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" class=\"{} s{}\"><title>{}, {} {:g}: {:.4g}"
         "</title></circle>\n",
-        px, py, series.color % kSeriesColors, escape_xml(series.name),
-        escape_xml(chart.x_axis.title), series.x[i], series.y[i]);
+        px, py, dots ? 3.5 : 5, dots ? "dot" : "hover", series.color % kSeriesColors,
+        escape_xml(series.name), escape_xml(chart.x_axis.title), series.x[i], series.y[i]);
   }
   if (path.empty()) return {};
   return fmt::format("<path d=\"{}\" {}/>\n", path, stroke(series)) + points;
@@ -183,6 +189,41 @@ std::string bar_path(double left, double width, double top, double base) {
       "M{:.1f} {:.1f}V{:.1f}q0 {:.1f} {:.1f} {:.1f}h{:.1f}q{:.1f} 0 {:.1f} {:.1f}V{:.1f}z", left,
       base, top + radius, -radius, radius, -radius, width - 2 * radius, radius, radius, radius,
       base);
+}
+
+/// The end of the axis: the largest value, or 1 if there is none above zero. Throws Error unless
+/// there is a value, and a name, for each group.
+double checked_end(const BarChart& chart) {
+  std::optional<Range> range = Range{0, 0};
+  for (const BarSeries& series : chart.series) {
+    if (series.values.size() != chart.groups.size()) {
+      throw Error(fmt::format("chart: series '{}' has {} values for {} groups", series.name,
+                              series.values.size(), chart.groups.size()));
+    }
+    extend(range, Axis{}, series.values);
+  }
+  if (!chart.long_names.empty() && chart.long_names.size() != chart.groups.size()) {
+    throw Error(fmt::format("chart: {} long names for {} groups", chart.long_names.size(),
+                            chart.groups.size()));
+  }
+  return range->high > 0 ? range->high : 1;
+}
+
+/// What a bar says when it is hovered over.
+std::string bar_title(const BarChart& chart, const BarSeries& series, std::size_t group) {
+  const auto& names = chart.long_names.empty() ? chart.groups : chart.long_names;
+  return fmt::format("<title>{}, {}: {}</title>", escape_xml(series.name), escape_xml(names[group]),
+                     with_thousands(series.values[group], std::max(chart.label_digits, 0)));
+}
+
+std::string draw_bar_legend(const BarChart& chart) {
+  std::vector<LegendEntry> legend;
+  for (const BarSeries& series : chart.series) {
+    legend.push_back({series.name, fmt::format("<rect x=\"8\" y=\"-6\" width=\"12\" height=\"12\" "
+                                               "rx=\"2\" class=\"bar s{}\"/>",
+                                               series.color % kSeriesColors)});
+  }
+  return legend.size() > 1 ? draw_legend(legend) : "";
 }
 
 }  // namespace
@@ -240,21 +281,13 @@ std::string to_svg(const LineChart& chart) {
     svg += draw_series(chart, series, x, y);
     legend.push_back({series.name, fmt::format("<path d=\"M0 0H22\" {}/>", stroke(series))});
   }
-  return svg + draw_legend(legend) + "</svg>\n";
+  if (legend.size() > 1) svg += draw_legend(legend);
+  return svg + "</svg>\n";
 }
 
 std::string to_svg(const BarChart& chart) {
-  std::optional<Range> range = Range{0, 0};
-  for (const BarSeries& series : chart.series) {
-    if (series.values.size() != chart.groups.size()) {
-      throw Error(fmt::format("chart: series '{}' has {} values for {} groups", series.name,
-                              series.values.size(), chart.groups.size()));
-    }
-    extend(range, Axis{}, series.values);
-  }
-  const double high = range->high > 0 ? range->high : 1;
   const double base = kHeight - kBottom;
-  const Ruler y(Axis{}, 0, high, 5, base, kTop);
+  const Ruler y(Axis{}, 0, checked_end(chart), 5, base, kTop);
 
   std::string svg = open_svg(chart.y_title);
   svg += draw_y_axis(chart.y_title, y);
@@ -272,23 +305,49 @@ std::string to_svg(const BarChart& chart) {
       if (!std::isfinite(value)) continue;
       const double left = middle + (static_cast<double>(s) - bars / 2) * pitch + pitch * 0.06;
       const double top = y(std::max(value, 0.0));
-      const std::string number = with_thousands(value, std::max(chart.label_digits, 0));
-      svg += fmt::format("<path d=\"{}\" class=\"bar s{}\"><title>{}, {}: {}</title></path>\n",
+      svg += fmt::format("<path d=\"{}\" class=\"bar s{}\">{}</path>\n",
                          bar_path(left, pitch * 0.88, top, base), series.color % kSeriesColors,
-                         escape_xml(series.name), escape_xml(chart.groups[g]), number);
+                         bar_title(chart, series, g));
       if (chart.label_digits >= 0) {
-        svg += text(left + pitch * 0.44, top - 6, "value middle", number);
+        svg += text(left + pitch * 0.44, top - 6, "value middle",
+                    with_thousands(value, chart.label_digits));
       }
     }
   }
-  std::vector<LegendEntry> legend;
-  for (const BarSeries& series : chart.series) {
-    legend.push_back({series.name, fmt::format("<rect x=\"8\" y=\"-6\" width=\"12\" height=\"12\" "
-                                               "rx=\"2\" class=\"bar s{}\"/>",
-                                               series.color % kSeriesColors)});
+  return svg + draw_bar_legend(chart) + "</svg>\n";
+}
+
+std::string to_svg_rows(const BarChart& chart) {
+  std::size_t longest = 0;
+  for (const std::string& group : chart.groups) longest = std::max(longest, group.size());
+  const double left = 16 + static_cast<double>(longest) * kLetterWidth;
+  const double row = static_cast<double>(chart.series.size()) * kRowBar + kRowGap;
+  const double bottom = kTop + static_cast<double>(chart.groups.size()) * row;
+  const Ruler x(Axis{}, 0, checked_end(chart), 6, left, kWidth - kRight);
+
+  std::string svg = open_svg(chart.y_title, bottom + 28);
+  svg += text(4, 20, "axis-title start", chart.y_title);
+  for (std::size_t i = 0; i < x.ticks.size(); ++i) {
+    const double at = x(x.ticks[i]);
+    svg += line(at, kTop - 4, at, bottom, i == 0 ? "axis" : "grid");
+    svg += text(at, bottom + 20, "tick middle", x.labels[i]);
   }
-  if (chart.series.size() > 1) svg += draw_legend(legend);
-  return svg + "</svg>\n";
+  for (std::size_t g = 0; g < chart.groups.size(); ++g) {
+    double top = kTop + static_cast<double>(g) * row;
+    svg += text(left - 8, top + (row - kRowGap) / 2 + 4, "tick end", chart.groups[g]);
+    for (const BarSeries& series : chart.series) {
+      const double value = series.values[g];
+      if (std::isfinite(value)) {
+        svg += fmt::format(
+            "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{}\" class=\"bar "
+            "s{}\">{}</rect>\n",
+            left, top, x(std::max(value, 0.0)) - left, kRowBar - 1, series.color % kSeriesColors,
+            bar_title(chart, series, g));
+      }
+      top += kRowBar;
+    }
+  }
+  return svg + draw_bar_legend(chart) + "</svg>\n";
 }
 
 }  // namespace attune::examples

@@ -55,6 +55,8 @@ struct BarChart {
   /// Digits after the point in the numbers above the bars; -1 for no numbers.
   int label_digits = 1;
   std::string x_title = {};
+  /// What hovering calls the groups; empty: as in `groups`.
+  std::vector<std::string> long_names = {};
 };
 
 /// `text` with the characters escaped that mean something in XML and HTML.
@@ -82,5 +84,8 @@ std::string with_thousands(double value, int digits);
 /// Throws Error if a series is not as long as it should be.
 std::string to_svg(const LineChart& chart);
 std::string to_svg(const BarChart& chart);
+/// The same with a row for each group, in which bars lie: for many groups, or long names. No
+/// numbers stand beside the bars.
+std::string to_svg_rows(const BarChart& chart);
 
 }  // namespace attune::examples

@@ -59,14 +59,15 @@ td:first-child { font-weight: 600; white-space: nowrap; }
 .chart .grid { stroke: var(--rule); } .chart .axis { stroke: var(--axis); }
 .chart .line { fill: none; stroke-linejoin: round; stroke-linecap: round; }
 .chart .hover { fill: var(--card); stroke-width: 2; opacity: 0; }
-.chart .hover:hover { opacity: 1; } .chart .bar:hover { opacity: 0.8; }
+.chart .hover:hover { opacity: 1; } .chart .bar:hover, .chart .dot:hover { opacity: 0.8; }
 )";
 
 std::string series_style() {
   std::string style;
   for (int i = 0; i < kSeriesColors; ++i) {
     style += fmt::format(
-        ".line.s{0}, .hover.s{0} {{ stroke: var(--c{0}); }} .bar.s{0} {{ fill: var(--c{0}); }}\n",
+        ".line.s{0}, .hover.s{0} {{ stroke: var(--c{0}); }} .bar.s{0}, .dot.s{0} {{ fill: "
+        "var(--c{0}); }}\n",
         i);
   }
   return style;

@@ -68,6 +68,13 @@ Network build_network(const Task& task, const RunOptions& options) {
   return network;
 }
 
+ModeReports predict_reports(const Task& task, const RunOptions& options) {
+  RunOptions untrained = options;
+  untrained.init.clear();
+  return predict_reports([&] { return build_network(task, untrained).net; }, image_side(task.stem),
+                         options.batch_size, options.use_double ? DType::float64 : DType::float32);
+}
+
 SafetensorsMetadata describe_network(const Task& task, const RunOptions& options) {
   return {{"attune.net", options.net},
           {"attune.shortcut", options.shortcut == ResNetShortcut::pad ? "A" : "B"},

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "support/command_line.h"
+#include "support/prediction.h"
 #include "support/tasks.h"
 
 namespace attune::examples {
@@ -27,6 +28,10 @@ std::shared_ptr<ImageClassifier> make_network(const std::string& name, const Mod
 /// with --init, the weights of that file, which may be deployed: they are unfolded then. In
 /// Mode::train. Throws Error, with the option that may help, if the file does not fit.
 Network build_network(const Task& task, const RunOptions& options);
+
+/// What a step of such a run keeps for the backward pass, whatever its weights. Uses up random
+/// streams, as building networks does.
+ModeReports predict_reports(const Task& task, const RunOptions& options);
 
 /// What a program that opens the weights of a network has to know to use it (SaveOptions):
 /// "attune.net", "attune.shortcut", "attune.stem", in JSON "attune.classes", the names, and

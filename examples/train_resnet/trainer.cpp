@@ -11,6 +11,7 @@
 #include <cmath>
 #include <limits>
 
+#include "support/figures.h"
 #include "support/interrupt.h"
 #include "support/progress.h"
 #include "support/text_table.h"
@@ -174,6 +175,13 @@ std::string Trainer::place() const {
   if (position_.epoch() == options_.epochs) return "its end";
   return fmt::format("epoch {}, batch {} of {}", position_.epoch() + 1, position_.batch + 1,
                      batches_.batches());
+}
+
+std::vector<double> Trainer::squared_scales() {
+  if (ema_) ema_->swap();
+  std::vector<double> squares = examples::squared_scales(*net_);
+  if (ema_) ema_->swap();
+  return squares;
 }
 
 nlohmann::json Trainer::settings() const {

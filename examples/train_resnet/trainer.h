@@ -72,6 +72,8 @@ class Trainer {
   std::int64_t steps() const { return position_.step; }
   /// What comes next: "epoch 3, batch 5 of 32", or "its end".
   std::string place() const;
+  /// Of every channel (support/figures.h), in the weights that were tested.
+  std::vector<double> squared_scales();
   /// What resume() compares, and summary.json reports.
   nlohmann::json settings() const;
   /// Of the steps of this process, with --profile.

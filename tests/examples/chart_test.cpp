@@ -158,6 +158,34 @@ TEST_CASE("a bar chart shows its values") {
   CHECK(occurrences(to_svg(chart), "class=\"value") == 0);
 }
 
+TEST_CASE("a chart of rows shows its values, and is as high as it has rows") {
+  BarChart chart{"MiB", {"a", "b"}, {{"eval", {100, 150}, 1}, {"tune", {50, kNan}, 2}}, 1, ""};
+  const std::string two = to_svg_rows(chart);
+  CHECK(test::xml_error(two) == "");
+  CHECK(occurrences(two, "<title>tune, a: 50.0</title>") == 1);
+  CHECK(occurrences(two, "<title>") == 3);
+  CHECK(occurrences(two, "nan") == 0);
+  chart.groups.push_back("c < d");
+  CHECK_THROWS_AS(to_svg_rows(chart), Error);
+  for (BarSeries& series : chart.series) series.values.push_back(1);
+  const std::string three = to_svg_rows(chart);
+  CHECK(test::xml_error(three) == "");
+  const auto height = [](const std::string& svg) {
+    return std::stod(svg.substr(svg.find("0 0 720 ") + 8));
+  };
+  CHECK(height(three) > height(two));
+  CHECK(test::xml_error(to_svg_rows(BarChart{"MiB", {}, {}, 1, ""})) == "");
+}
+
+TEST_CASE("few points are dots") {
+  LineChart chart = two_lines();
+  CHECK(occurrences(to_svg(chart), "class=\"dot") == occurrences(to_svg(chart), "<title>"));
+  chart.series.resize(1);
+  chart.series[0].x.resize(200);
+  chart.series[0].y.resize(200, 1);
+  CHECK(occurrences(to_svg(chart), "class=\"dot") == 0);
+}
+
 TEST_CASE("texts are escaped") {
   LineChart chart = two_lines();
   chart.series[0].name = "<a & \"b\">";
@@ -170,6 +198,7 @@ TEST_CASE("series of the wrong length are refused") {
   lines.series[0].y.pop_back();
   CHECK_THROWS_AS(to_svg(lines), Error);
   CHECK_THROWS_AS(to_svg(BarChart{"ms", {"a", "b"}, {{"tune", {1}, 0}}, 1, ""}), Error);
+  CHECK_THROWS_AS(to_svg(BarChart{"ms", {"a"}, {{"tune", {1}, 0}}, 1, "", {"a", "b"}}), Error);
 }
 
 TEST_CASE("the XML check finds what is wrong") {

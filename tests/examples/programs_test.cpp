@@ -172,7 +172,7 @@ TEST_CASE("train_resnet trains") {
       run(directory, kTrain + kTiny + " --epochs 2 --label-smoothing 0.1 --out " + out);
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
-  CHECK(lines(outcome.out) == 4);
+  CHECK(lines(outcome.out) == 5);
   CHECK(outcome.out.find("\nmode train, from scratch, learning rate up to 0.4\n") !=
         std::string::npos);
   CHECK(lines(content(directory / "run/metrics.csv")) == 3);
@@ -180,6 +180,13 @@ TEST_CASE("train_resnet trains") {
   CHECK(json["epochs"].size() == 2);
   CHECK(json["settings"]["label_smoothing"] == 0.1);
   CHECK(json["epochs"][1]["train_loss"].get<double>() > 0);
+  const std::string page = content(directory / "run/index.html");
+  CHECK(attune::test::xml_error(page) == "");
+  for (const char* figure : {">Training loss<", ">Test accuracy<", ">Learning rate<",
+                             ">layer3.2.conv2<", "s² of all 784 channels"}) {
+    INFO(figure);
+    CHECK(page.find(figure) != std::string::npos);
+  }
 }
 
 TEST_CASE("a run repeated gives the same numbers, with any number of threads") {

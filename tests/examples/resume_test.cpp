@@ -128,7 +128,7 @@ TEST_CASE("a checkpoint can be named, and a run that is complete stays so") {
   const Outcome again = run(directory, command(directory, "second", " --resume " + file));
   CHECK(again.exit_code == 0);
   CHECK(again.out.find("at its end") != std::string::npos);
-  CHECK(lines(again.out) == 2);
+  CHECK(lines(again.out) == 3);
   CHECK(content(directory / "second/metrics.csv") == content(directory / "first/metrics.csv"));
 }
 

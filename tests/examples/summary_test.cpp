@@ -1,19 +1,13 @@
-// What summary predicts, and the program.
+// The program summary.
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "attune/core/graph_report.h"
-#include "attune/core/ops/ops.h"
-#include "attune/layers/models/make_model.h"
-#include "summary/prediction.h"
 #include "tests/catch.h"
 #include "tests/examples/run_program.h"
 #include "tests/examples/saved_network_files.h"
 
 using namespace attune;
-using namespace attune::examples;
 using namespace attune::test;
 
 namespace {
@@ -30,30 +24,6 @@ nlohmann::json summary_json(const RunDirectory& directory, const std::string& ar
 }
 
 }  // namespace
-
-TEST_CASE("predicted bytes are what a step keeps") {
-  const NetworkMaker make = [] { return make_model("resnet20"); };
-  const auto predicted = predict_saved_bytes(make, 16, 3);
-  for (std::size_t i = 0; i < kModes.size(); ++i) {
-    const auto net = make();
-    if (kModes[i] == Mode::deploy) {
-      net->deploy();
-    } else {
-      net->set_mode(kModes[i]);
-    }
-    const Tensor x = Tensor::ones({3, 16, 16, 3});
-    const Tensor targets = Tensor::zeros({3}, DType::int64);
-    CHECK(predicted[i] == saved_bytes(softmax_cross_entropy((*net)(x), targets), {x}));
-  }
-  CHECK(predicted[2] == predicted[3]);
-}
-
-TEST_CASE("the published Tune breaks even where its filters cost less than it saves") {
-  CHECK(published_break_even(10, 5, 14) == 3);
-  CHECK(published_break_even(10, 5, 15) == 4);  // three images: as much as Eval, no less
-  CHECK(published_break_even(10, 5, 0) == 1);
-  CHECK(!published_break_even(5, 5, 1));
-}
 
 TEST_CASE("summary lists layers and predicts memory") {
   const RunDirectory directory;
