@@ -224,6 +224,7 @@ void run_mutations(const std::vector<Content>& valid, int count, std::size_t hea
 
 TEST_CASE("every file of the fuzzers' corpus is read or refused") {
   run_corpus("safetensors", &fuzz_safetensors);
+  run_corpus("checkpoint", &fuzz_checkpoint);
   run_corpus("cifar", &fuzz_cifar);
   run_corpus("image", &fuzz_image);
 }

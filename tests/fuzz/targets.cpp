@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "attune/core/checkpoint.h"
 #include "attune/core/error.h"
 #include "attune/core/memory_stats.h"
 #include "attune/core/safetensors.h"
@@ -74,6 +75,19 @@ void fuzz_safetensors(Bytes bytes) {
   }
   // Halves become floats; nothing else grows.
   demand(memory.peak_above_start() <= 2 * static_cast<std::int64_t>(bytes.size()));
+}
+
+void fuzz_checkpoint(Bytes bytes) {
+  static MemoryFile file;
+  file.set(bytes);
+  try {
+    const Checkpoint checkpoint = load_checkpoint(file.path());
+    demand(checkpoint.epoch >= 0 && checkpoint.batch >= 0 && checkpoint.step >= 0);
+    for (const NamedTensors* part : {&checkpoint.model, &checkpoint.optimizer, &checkpoint.ema}) {
+      for (const auto& [name, tensor] : *part) demand(tensor.defined());
+    }
+  } catch (const Error&) {
+  }
 }
 
 void fuzz_cifar(Bytes bytes) {

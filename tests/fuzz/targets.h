@@ -13,6 +13,8 @@ using Bytes = std::span<const std::uint8_t>;
 
 /// A safetensors file.
 void fuzz_safetensors(Bytes bytes);
+/// A checkpoint.
+void fuzz_checkpoint(Bytes bytes);
 /// Files of CIFAR-10 and CIFAR-100: the names of the classes up to a byte 0, then the images. All
 /// of it is images if no byte is 0 in the first kilobyte.
 void fuzz_cifar(Bytes bytes);
