@@ -108,7 +108,10 @@ KernelCase sgd_step(std::int64_t count) {
   const Floats grad = random_floats(count);
   const kernels::SgdSettings settings{.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4};
   return memory_bound_case(
-      [=] { kernels::sgd_step(Device::cpu, w.get(), velocity.get(), grad.get(), count, settings); },
+      [=] {
+        const kernels::SgdTensor<float> tensor{w.get(), velocity.get(), grad.get(), count};
+        kernels::sgd_step<float>(Device::cpu, {&tensor, 1}, settings);
+      },
       [=](const std::vector<float*>& out) {
         reference::sgd_step(out[0], out[1], grad.get(), count, settings);
       },

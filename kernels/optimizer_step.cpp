@@ -7,19 +7,24 @@
 namespace attune::kernels {
 
 template <typename T>
-void sgd_step(Device device, T* w, T* velocity, const T* grad, std::int64_t count,
-              const SgdSettings& settings) {
-  dispatch(
-      device, "sgd_step", [&] { cpu::sgd_step(w, velocity, grad, count, settings); },
-      [&] { cuda::sgd_step(w, velocity, grad, count, settings); });
+void sgd_step(Device device, std::span<const SgdTensor<T>> tensors, const SgdSettings& settings) {
+  const auto on_cpu = [&] {
+    for (const SgdTensor<T>& t : tensors) {
+      cpu::sgd_step(t.w, t.velocity, t.grad, t.count, settings);
+    }
+  };
+  dispatch(device, "sgd_step", on_cpu, [&] { cuda::sgd_step(tensors, settings); });
 }
 
 template <typename T>
-void adam_step(Device device, T* w, T* m, T* v, const T* grad, std::int64_t count,
+void adam_step(Device device, std::span<const AdamTensor<T>> tensors,
                const AdamSettings& settings) {
-  dispatch(
-      device, "adam_step", [&] { cpu::adam_step(w, m, v, grad, count, settings); },
-      [&] { cuda::adam_step(w, m, v, grad, count, settings); });
+  const auto on_cpu = [&] {
+    for (const AdamTensor<T>& t : tensors) {
+      cpu::adam_step(t.w, t.m, t.v, t.grad, t.count, settings);
+    }
+  };
+  dispatch(device, "adam_step", on_cpu, [&] { cuda::adam_step(tensors, settings); });
 }
 
 template <typename T>
@@ -29,12 +34,10 @@ void ema_step(Device device, T* average, const T* w, std::int64_t count, double 
       [&] { cuda::ema_step(average, w, count, decay); });
 }
 
-template void sgd_step(Device, float*, float*, const float*, std::int64_t, const SgdSettings&);
-template void sgd_step(Device, double*, double*, const double*, std::int64_t, const SgdSettings&);
-template void adam_step(Device, float*, float*, float*, const float*, std::int64_t,
-                        const AdamSettings&);
-template void adam_step(Device, double*, double*, double*, const double*, std::int64_t,
-                        const AdamSettings&);
+template void sgd_step(Device, std::span<const SgdTensor<float>>, const SgdSettings&);
+template void sgd_step(Device, std::span<const SgdTensor<double>>, const SgdSettings&);
+template void adam_step(Device, std::span<const AdamTensor<float>>, const AdamSettings&);
+template void adam_step(Device, std::span<const AdamTensor<double>>, const AdamSettings&);
 template void ema_step(Device, float*, const float*, std::int64_t, double);
 template void ema_step(Device, double*, const double*, std::int64_t, double);
 

@@ -1,6 +1,7 @@
 #include "attune/optim/adam.h"
 
 #include <cmath>
+#include <utility>
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
@@ -31,19 +32,25 @@ Adam::Adam(const char* name, bool decoupled, std::vector<ParameterGroup> groups,
   }
 }
 
-void Adam::update(Tensor& param, const Tensor& grad, double lr, double weight_decay,
-                  ParameterState& state) const {
-  const kernels::AdamSettings settings{.lr = lr,
+void Adam::update(std::vector<Update> updates, const UpdateSettings& common) const {
+  const kernels::AdamSettings settings{.lr = common.lr,
                                        .beta1 = options_.beta1,
                                        .beta2 = options_.beta2,
                                        .eps = options_.eps,
-                                       .weight_decay = weight_decay,
+                                       .weight_decay = common.weight_decay,
                                        .decoupled = decoupled_,
-                                       .step = state.steps};
-  visit_floating(param.dtype(), "Adam", [&]<typename T>(T) {
-    kernels::adam_step(
-        param.device(), param.mutable_data<T>(), state.moments[0].template mutable_data<T>(),
-        state.moments[1].template mutable_data<T>(), grad.data<T>(), param.count(), settings);
+                                       .step = common.steps};
+  const Tensor& first = updates.front().param;
+  visit_floating(first.dtype(), "Adam", [&]<typename T>(T) {
+    std::vector<kernels::AdamTensor<T>> tensors;
+    for (Update& one : updates) {
+      tensors.push_back({.w = one.param.mutable_data<T>(),
+                         .m = one.moments[0].template mutable_data<T>(),
+                         .v = one.moments[1].template mutable_data<T>(),
+                         .grad = std::as_const(one.grad).data<T>(),
+                         .count = one.param.count()});
+    }
+    kernels::adam_step<T>(first.device(), tensors, settings);
   });
 }
 

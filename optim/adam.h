@@ -29,8 +29,7 @@ class Adam : public Optimizer {
  protected:
   Adam(const char* name, bool decoupled, std::vector<ParameterGroup> groups,
        const AdamOptions& options);
-  void update(Tensor& param, const Tensor& grad, double lr, double weight_decay,
-              ParameterState& state) const override;
+  void update(std::vector<Update> updates, const UpdateSettings& common) const override;
 
  private:
   AdamOptions options_;

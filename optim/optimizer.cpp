@@ -1,5 +1,6 @@
 #include "attune/optim/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_set>
 
@@ -102,13 +103,32 @@ void Optimizer::prepare_step() {
 void Optimizer::step() {
   const OpTimer timer(name_);
   prepare_step();
-  for (Group& group : groups_) {
-    for (std::size_t i = 0; i < group.params.size(); ++i) {
-      Tensor& param = group.params[i];
-      if (!is_updated(param)) continue;
-      ++group.states[i].steps;
-      update(param, param.grad(), group.lr, group.weight_decay, group.states[i]);
-    }
+  for (Group& group : groups_) step(group);
+}
+
+// Usually there is one batch: parameters of another dtype or device, or that had no gradient in
+// some steps, have one of their own.
+void Optimizer::step(Group& group) {
+  struct Batch {
+    std::int64_t steps;
+    std::vector<Update> updates;
+  };
+  std::vector<Batch> batches;
+  for (std::size_t i = 0; i < group.params.size(); ++i) {
+    const Tensor& param = group.params[i];
+    if (!is_updated(param)) continue;
+    ParameterState& state = group.states[i];
+    ++state.steps;
+    auto batch = std::find_if(batches.begin(), batches.end(), [&](const Batch& other) {
+      const Tensor& first = other.updates.front().param;
+      return other.steps == state.steps && first.dtype() == param.dtype() &&
+             first.device() == param.device();
+    });
+    if (batch == batches.end()) batch = batches.insert(batch, {state.steps, {}});
+    batch->updates.push_back({param, param.grad(), state.moments});
+  }
+  for (Batch& batch : batches) {
+    update(std::move(batch.updates), {group.lr, group.weight_decay, batch.steps});
   }
 }
 

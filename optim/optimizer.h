@@ -69,10 +69,15 @@ class Optimizer {
   void load_state(const OptimizerState& state);
 
  protected:
-  /// What is remembered about one parameter.
-  struct ParameterState {
-    std::int64_t steps = 0;       // updates so far, the current one included
+  /// A parameter in an update, its gradient and what is remembered about it.
+  struct Update {
+    Tensor param, grad;
     std::vector<Tensor> moments;  // one for each moment name, shaped like the parameter
+  };
+  /// What several parameters have in common in an update.
+  struct UpdateSettings {
+    double lr, weight_decay;
+    std::int64_t steps;  // updates so far, the current one included
   };
 
   /// `name` begins every error message. `moment_names` says which tensors are kept beside each
@@ -82,11 +87,15 @@ class Optimizer {
   Optimizer(std::string name, std::vector<ParameterGroup> groups, double lr, double weight_decay,
             std::vector<std::string> moment_names);
 
-  /// One update of one parameter, of the dtype and on the device of `grad`.
-  virtual void update(Tensor& param, const Tensor& grad, double lr, double weight_decay,
-                      ParameterState& state) const = 0;
+  /// One update of parameters that have dtype, device and settings in common: on a GPU, a network's
+  /// hundreds of small tensors are then a few launches. There is at least one.
+  virtual void update(std::vector<Update> updates, const UpdateSettings& settings) const = 0;
 
  private:
+  struct ParameterState {
+    std::int64_t steps = 0;
+    std::vector<Tensor> moments;
+  };
   struct Group {
     std::vector<Tensor> params;
     double base_lr, lr, weight_decay;
@@ -96,6 +105,7 @@ class Optimizer {
   const Group& at(std::size_t group) const;
   void check_parameter(const Tensor& param, const std::string& where) const;
   void prepare_step();
+  void step(Group& group);
 
   std::string name_;
   std::vector<std::string> moment_names_;

@@ -1,5 +1,7 @@
 #include "attune/optim/sgd.h"
 
+#include <utility>
+
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/kernels/optimizer_step.h"
@@ -33,18 +35,25 @@ Sgd::Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options)
   }
 }
 
-void Sgd::update(Tensor& param, const Tensor& grad, double lr, double weight_decay,
-                 ParameterState& state) const {
-  const kernels::SgdSettings settings{.lr = lr,
+void Sgd::update(std::vector<Update> updates, const UpdateSettings& common) const {
+  const kernels::SgdSettings settings{.lr = common.lr,
                                       .momentum = options_.momentum,
                                       .dampening = options_.dampening,
-                                      .weight_decay = weight_decay,
+                                      .weight_decay = common.weight_decay,
                                       .nesterov = options_.nesterov,
-                                      .first_step = state.steps == 1};
-  visit_floating(param.dtype(), "Sgd", [&]<typename T>(T) {
-    T* velocity = state.moments.empty() ? nullptr : state.moments[0].template mutable_data<T>();
-    kernels::sgd_step(param.device(), param.mutable_data<T>(), velocity, grad.data<T>(),
-                      param.count(), settings);
+                                      .first_step = common.steps == 1};
+  const Tensor& first = updates.front().param;
+  visit_floating(first.dtype(), "Sgd", [&]<typename T>(T) {
+    std::vector<kernels::SgdTensor<T>> tensors;
+    for (Update& one : updates) {
+      const bool has_velocity = !one.moments.empty();
+      tensors.push_back(
+          {.w = one.param.mutable_data<T>(),
+           .velocity = has_velocity ? one.moments[0].template mutable_data<T>() : nullptr,
+           .grad = std::as_const(one.grad).data<T>(),
+           .count = one.param.count()});
+    }
+    kernels::sgd_step<T>(first.device(), tensors, settings);
   });
 }
 

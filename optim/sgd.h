@@ -29,8 +29,7 @@ class Sgd : public Optimizer {
   Sgd(std::vector<ParameterGroup> groups, const SgdOptions& options);
 
  protected:
-  void update(Tensor& param, const Tensor& grad, double lr, double weight_decay,
-              ParameterState& state) const override;
+  void update(std::vector<Update> updates, const UpdateSettings& common) const override;
 
  private:
   SgdOptions options_;

@@ -61,7 +61,8 @@ void run_sgd(bool reference, State<T>& state, SgdSettings settings, bool with_ve
     if (reference) {
       reference::sgd_step(state.w.data(), velocity, gradient, state.count(), settings);
     } else {
-      sgd_step(test_device(), state.w.data(), velocity, gradient, state.count(), settings);
+      const SgdTensor<T> tensor{state.w.data(), velocity, gradient, state.count()};
+      sgd_step<T>(test_device(), {&tensor, 1}, settings);
     }
   }
 }
@@ -75,8 +76,9 @@ void run_adam(bool reference, State<T>& state, AdamSettings settings) {
       reference::adam_step(state.w.data(), state.m.data(), state.v.data(), gradient, state.count(),
                            settings);
     } else {
-      adam_step(test_device(), state.w.data(), state.m.data(), state.v.data(), gradient,
-                state.count(), settings);
+      const AdamTensor<T> tensor{state.w.data(), state.m.data(), state.v.data(), gradient,
+                                 state.count()};
+      adam_step<T>(test_device(), {&tensor, 1}, settings);
     }
   }
 }
@@ -167,7 +169,8 @@ TEST_CASE("Adam's first step is lr in the direction of the gradient, whatever it
   Vector<float> w{1, 1, 1}, m(3), v(3);
   const Vector<float> gradient{1e-3F, -10, 0};
   AdamSettings settings = make_adam(0, false);
-  adam_step(test_device(), w.data(), m.data(), v.data(), gradient.data(), 3, settings);
+  const AdamTensor<float> tensor{w.data(), m.data(), v.data(), gradient.data(), 3};
+  adam_step<float>(test_device(), {&tensor, 1}, settings);
   CHECK(relative_error(w, {0.99F, 1.01F, 1.0F}) <= 1e-6);
 }
 
@@ -186,12 +189,58 @@ TEST_CASE("optimizer steps agree with the reference") {
   }
 }
 
+TEST_CASE("a step of many tensors has the bits of a step of each") {
+  // Enough for several launches on a GPU, and for several blocks; one tensor is empty.
+  std::vector<State<float>> together, alone;
+  for (std::int64_t i = 0; i < 150; ++i) {
+    together.emplace_back(i == 70 ? 0 : i == 20 ? 20001 : i + 1);
+    alone.push_back(together.back());
+  }
+  const auto check_equal = [&] {
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      INFO("tensor " << i);
+      CHECK(same_bits(together[i].w, alone[i].w));
+      CHECK(same_bits(together[i].m, alone[i].m));
+      CHECK(same_bits(together[i].v, alone[i].v));
+    }
+  };
+  SECTION("SGD") {
+    for (std::size_t number = 0; number < kSteps; ++number) {
+      std::vector<SgdTensor<float>> tensors;
+      for (State<float>& state : together) {
+        tensors.push_back(
+            {state.w.data(), state.m.data(), state.gradients[number].data(), state.count()});
+      }
+      SgdSettings settings = kSgd[3];
+      settings.first_step = number == 0;
+      sgd_step<float>(test_device(), tensors, settings);
+    }
+    for (State<float>& state : alone) run_sgd(false, state, kSgd[3]);
+    check_equal();
+  }
+  SECTION("Adam") {
+    for (std::size_t number = 0; number < kSteps; ++number) {
+      std::vector<AdamTensor<float>> tensors;
+      for (State<float>& state : together) {
+        tensors.push_back({state.w.data(), state.m.data(), state.v.data(),
+                           state.gradients[number].data(), state.count()});
+      }
+      AdamSettings settings = kAdam[2];
+      settings.step = static_cast<std::int64_t>(number) + 1;
+      adam_step<float>(test_device(), tensors, settings);
+    }
+    for (State<float>& state : alone) run_adam(false, state, kAdam[2]);
+    check_equal();
+  }
+}
+
 TEST_CASE("the first SGD step does not read the velocity") {
   Vector<float> w(9, 1.0F), velocity(9, std::numeric_limits<float>::quiet_NaN());
   const Vector<float> gradient(9, 2.0F);
   SgdSettings settings = make_sgd(0.9, 0.5, 0, false);
   settings.first_step = true;
-  sgd_step(test_device(), w.data(), velocity.data(), gradient.data(), 9, settings);
+  const SgdTensor<float> tensor{w.data(), velocity.data(), gradient.data(), 9};
+  sgd_step<float>(test_device(), {&tensor, 1}, settings);
   CHECK(velocity == gradient);
   CHECK(relative_error(w, Vector<float>(9, 0.8F)) <= 1e-7);
 }
