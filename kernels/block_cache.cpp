@@ -7,24 +7,14 @@
 #include <new>
 #include <vector>
 
+#include "attune/kernels/sanitizers.h"
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
 
 namespace attune::kernels {
 namespace {
-
-// A sanitizer has to see each allocation: it poisons what is given back.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define ATTUNE_SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(ATTUNE_SANITIZED)
-constexpr bool kKeepBlocks = false;
-#else
-constexpr bool kKeepBlocks = true;
-#endif
 
 constexpr std::int64_t kCacheLine = 64;      // and the widest vector register
 constexpr std::int64_t kHugePage = 2 << 20;  // one entry of the TLB instead of 512
@@ -70,7 +60,7 @@ void* allocate_block(std::int64_t bytes) noexcept {
   constexpr std::int64_t kAnyMachine = std::int64_t{1} << 60;  // rounding up more could overflow
   if (bytes > kAnyMachine) return nullptr;
   const std::int64_t size = block_size(bytes);
-  if (kKeepBlocks) {
+  if (!kSanitized) {
     const std::lock_guard lock(cache().mutex);
     const auto found = cache().idle.find(size);
     if (found != cache().idle.end() && !found->second.empty()) {
@@ -90,7 +80,7 @@ void* allocate_block(std::int64_t bytes) noexcept {
 
 void release_block(void* block, std::int64_t bytes) noexcept {
   const std::int64_t size = block_size(bytes);
-  if (kKeepBlocks) {
+  if (!kSanitized) {
     const std::lock_guard lock(cache().mutex);
     try {
       cache().idle[size].push_back(block);

@@ -138,7 +138,7 @@ void* allocate(Device device, std::int64_t bytes, MemoryPurpose purpose) {
 void deallocate(Device device, void* data, std::int64_t bytes, MemoryPurpose purpose) noexcept {
   if (bytes == 0) return;
   if (device == Device::cpu) release_block(data, bytes);
-  if (device.type == DeviceType::cuda) cuda::release_block(device.index, data);
+  if (device.type == DeviceType::cuda) cuda::release_block(device.index, data, bytes);
 
   Counters& of_device = counters(device, "deallocate");
   const std::lock_guard lock(of_device.mutex);

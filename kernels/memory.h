@@ -46,8 +46,9 @@ void reset_peak_memory(Device device);
 /// Raises every peak of `device` to at least what it was in `earlier`: undoes a reset.
 void restore_peak_memory(Device device, const MemoryStats& earlier);
 
-/// Gives memory that is idle on `device` back to the system, which happens by itself only when
-/// memory runs out; and what kernels keep to save time (attune/kernels/kept_results.h).
+/// Gives memory that is idle on `device` back to the system, which happens by itself only when the
+/// CPU's memory runs out; and what kernels keep to save time (attune/kernels/kept_results.h). On a
+/// GPU, only what lies behind everything that is live.
 void release_idle_memory(Device device);
 
 namespace kernels {

@@ -20,12 +20,12 @@ int current_device();
 /// Uninitialised memory of the current GPU, aligned to 256 bytes; null if there is none left. It
 /// may be released while kernels that use it are under way: what takes its place runs after them.
 void* allocate_block(std::int64_t bytes);
-void release_block(int index, void* block) noexcept;
+void release_block(int index, void* block, std::int64_t bytes) noexcept;
 
 /// Memory of GPU `index` that is neither allocated nor in anybody else's use, idle_bytes()
 /// included.
 std::int64_t free_bytes(int index) noexcept;
-/// Memory held for later allocations, and its return.
+/// Memory held for later allocations, and its return, as far as nothing allocated lies behind it.
 std::int64_t idle_bytes(int index) noexcept;
 void trim_blocks(int index) noexcept;
 

@@ -16,7 +16,7 @@ void use_device(int index, const char* op) {
 
 int current_device() { return 0; }
 void* allocate_block(std::int64_t /*bytes*/) { return nullptr; }
-void release_block(int /*index*/, void* /*block*/) noexcept {}
+void release_block(int /*index*/, void* /*block*/, std::int64_t /*bytes*/) noexcept {}
 std::int64_t free_bytes(int /*index*/) noexcept { return 0; }
 std::int64_t idle_bytes(int /*index*/) noexcept { return 0; }
 void trim_blocks(int /*index*/) noexcept {}

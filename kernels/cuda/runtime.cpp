@@ -2,7 +2,9 @@
 
 #include <array>
 #include <mutex>
+#include <new>
 #include <string>
+#include <utility>
 
 #include "attune/kernels/cuda/backend.h"
 #include "attune/kernels/error.h"
@@ -14,14 +16,19 @@ constexpr int kOldestArchitecture = 8;  // cmake/cuda.cmake: nothing is compiled
 
 thread_local int current = 0;
 
-struct Streams {
+struct State {
+  cudaStream_t stream = nullptr;
+  BadTarget* bad_target = nullptr;
+};
+
+struct States {
   std::mutex mutex;
-  std::array<cudaStream_t, kMaxDevices> of_device{};
+  std::array<State, kMaxDevices> of_device{};
 };
 
 // Never destroyed: a static tensor may be the last to use its device.
-Streams& streams() {
-  static auto* instance = new Streams;
+States& states() {
+  static auto* instance = new States;
   return *instance;
 }
 
@@ -75,18 +82,36 @@ void use_device(int index, const char* op) {
   check(cudaSetDevice(index), "choosing a device");
   current = index;
   if (known) return;
-  keep_memory(index);
-  const std::lock_guard lock(streams().mutex);
-  cudaStream_t& own = streams().of_device.at(static_cast<std::size_t>(index));
-  if (own != nullptr) return;  // another thread was faster
-  check(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking), "creating a stream");
+  const std::lock_guard lock(states().mutex);
+  State& own = states().of_device.at(static_cast<std::size_t>(index));
+  if (own.stream != nullptr) return;  // another thread was faster
+  void* host_memory = nullptr;
+  check(cudaHostAlloc(&host_memory, sizeof(BadTarget), cudaHostAllocPortable),
+        "allocating host memory");
+  own.bad_target = new (host_memory) BadTarget;
+  check(cudaStreamCreateWithFlags(&own.stream, cudaStreamNonBlocking), "creating a stream");
 }
 
 cudaStream_t stream() { return stream_of(current); }
 
 cudaStream_t stream_of(int index) noexcept {
-  const std::lock_guard lock(streams().mutex);
-  return streams().of_device[static_cast<std::size_t>(index)];
+  const std::lock_guard lock(states().mutex);
+  return states().of_device[static_cast<std::size_t>(index)].stream;
+}
+
+BadTarget* bad_target() {
+  const std::lock_guard lock(states().mutex);
+  return states().of_device[static_cast<std::size_t>(current)].bad_target;
+}
+
+void synchronize(const char* what) {
+  check(cudaStreamSynchronize(stream()), what);
+  BadTarget& report = *bad_target();
+  if (report.row < 0) return;
+  const BadTarget found = std::exchange(report, {});
+  throw Error("softmax_cross_entropy: the target of row " + std::to_string(found.row) + " is " +
+              std::to_string(found.target) + ", but there are " + std::to_string(found.classes) +
+              " classes");
 }
 
 void copy_on_device(void* to, const void* from, std::int64_t bytes) {
@@ -99,14 +124,14 @@ void copy_to_device(void* to, const void* from, std::int64_t bytes) {
   check(
       cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream()),
       "copying to the device");
-  check(cudaStreamSynchronize(stream()), "waiting for a copy to the device");
+  synchronize("waiting for a copy to the device");
 }
 
 void copy_to_host(void* to, const void* from, std::int64_t bytes) {
   check(
       cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream()),
       "copying to the host");
-  check(cudaStreamSynchronize(stream()), "waiting for a copy to the host");
+  synchronize("waiting for a copy to the host");
 }
 
 }  // namespace attune::kernels::cuda

@@ -2,6 +2,8 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
+
 namespace attune::kernels::cuda {
 
 /// Throws Error, "cuda: <what>: <CUDA's explanation>", unless `error` is cudaSuccess. Around every
@@ -15,7 +17,17 @@ cudaStream_t stream();
 /// That of another device; null if nobody has used it.
 cudaStream_t stream_of(int index) noexcept;
 
-/// Has a device keep memory that is released, for the next who asks.
-void keep_memory(int index);
+/// Waits for all that the current device has been given to do. Throws Error if that fails, or if a
+/// kernel has reported something.
+void synchronize(const char* what);
+
+/// A target that names no class, found by a kernel; row -1: none was.
+struct BadTarget {
+  std::int64_t row = -1, target = 0, classes = 0;
+};
+
+/// Where kernels of the current device report the first one: memory of the host, which one thread
+/// of a grid may write to. synchronize() turns it into an Error.
+BadTarget* bad_target();
 
 }  // namespace attune::kernels::cuda

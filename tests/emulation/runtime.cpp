@@ -69,6 +69,20 @@ void set_compute_capability(int major, int minor) {
 }
 void set_device_memory(std::size_t bytes) { device().bytes = bytes; }
 
+bool take_device_memory(std::size_t bytes) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  if (bytes > gpu.bytes - std::min(gpu.bytes, gpu.bytes_in_use)) return false;
+  gpu.bytes_in_use += bytes;
+  return true;
+}
+
+void return_device_memory(std::size_t bytes) {
+  Device& gpu = device();
+  const std::lock_guard lock(gpu.mutex);
+  gpu.bytes_in_use -= bytes;
+}
+
 cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
                    const std::function<void()>& kernel) {
   if (device().launch_error != cudaSuccess) return remember(device().launch_error);
@@ -171,6 +185,16 @@ cudaError_t cudaMallocManaged(void** address, std::size_t bytes) {
   return cudaSuccess;
 }
 
+cudaError_t cudaHostAlloc(void** address, std::size_t bytes, unsigned /*flags*/) {
+  *address = std::malloc(bytes);
+  return *address != nullptr ? cudaSuccess : remember(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFreeHost(void* address) {
+  std::free(address);
+  return cudaSuccess;
+}
+
 cudaError_t cudaFree(void* address) {
   Device& gpu = device();
   const std::lock_guard lock(gpu.mutex);
@@ -187,26 +211,6 @@ cudaError_t cudaFree(void* address) {
   std::free(address);
   return cudaSuccess;
 }
-
-cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t /*stream*/) {
-  return cudaMalloc(address, bytes);
-}
-cudaError_t cudaFreeAsync(void* address, cudaStream_t /*stream*/) { return cudaFree(address); }
-
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int index) {
-  static EmulatedPool only_pool;
-  *pool = &only_pool;
-  return index == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice);
-}
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/,
-                                    void* /*value*/) {
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t /*pool*/, cudaMemPoolAttr /*name*/, void* value) {
-  *static_cast<std::uint64_t*>(value) = device().bytes_in_use;  // reserved as well as used
-  return cudaSuccess;
-}
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t /*pool*/, std::size_t /*bytes*/) { return cudaSuccess; }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   Device& gpu = device();

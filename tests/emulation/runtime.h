@@ -26,18 +26,14 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToDevice,
   cudaMemcpyDefault,
 };
+enum cudaDriverEntryPointQueryResult {
+  cudaDriverEntryPointSuccess,
+  cudaDriverEntryPointSymbolNotFound,
+};
+inline constexpr unsigned long long cudaEnableDefault = 0;
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct EmulatedStream {};
 using cudaStream_t = EmulatedStream*;
-
-// There is one pool, which keeps nothing: AddressSanitizer has to see each block.
-enum cudaMemPoolAttr {
-  cudaMemPoolAttrReleaseThreshold,
-  cudaMemPoolAttrReservedMemCurrent,
-  cudaMemPoolAttrUsedMemCurrent,
-};
-struct EmulatedPool {};
-using cudaMemPool_t = EmulatedPool*;
 
 struct cudaDeviceProp {
   char name[256];
@@ -56,6 +52,9 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceSynchronize();
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned version,
+                                             unsigned long long flags,
+                                             cudaDriverEntryPointQueryResult* found);
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
@@ -64,12 +63,10 @@ cudaError_t cudaMalloc(void** address, std::size_t bytes);
 /// Memory that the host may use as well, so AddressSanitizer hides nothing of it.
 cudaError_t cudaMallocManaged(void** address, std::size_t bytes);
 cudaError_t cudaFree(void* address);
-cudaError_t cudaMallocAsync(void** address, std::size_t bytes, cudaStream_t stream);
-cudaError_t cudaFreeAsync(void* address, cudaStream_t stream);
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device);
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
-cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, cudaMemPoolAttr name, void* value);
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t bytes);
+inline constexpr unsigned cudaHostAllocPortable = 1;
+/// Memory of the host that kernels may use as well.
+cudaError_t cudaHostAlloc(void** address, std::size_t bytes, unsigned flags);
+cudaError_t cudaFreeHost(void* address);
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream = nullptr);
@@ -95,6 +92,9 @@ void break_launches(cudaError_t error);
 void set_compute_capability(int major, int minor);
 /// How much memory the device has; 1 GiB at the start.
 void set_device_memory(std::size_t bytes);
+/// Counts memory as used, if there is so much; and as free again.
+bool take_device_memory(std::size_t bytes);
+void return_device_memory(std::size_t bytes);
 
 cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
                    const std::function<void()>& kernel);
