@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdint>
 
 #include "attune/kernels/cuda/reduce_middle.h"
 #include "attune/kernels/cuda/softmax_cross_entropy.h"
@@ -24,6 +25,23 @@ __device__ inline double warp_sum(double value) {
   for (unsigned bit = kWarp / 2; bit > 0; bit /= 2) value += __shfl_xor_sync(~0U, value, bit);
   return value;
 }
+
+__device__ bool is_class(std::int64_t target, std::int64_t classes) {
+  return target >= 0 && target < classes;
+}
+
+// A sum of losses, and the first of the rows whose targets name no class.
+struct LossSum {
+  double value = 0;
+  std::int64_t bad_row = kNone;
+
+  static constexpr std::int64_t kNone = INT64_MAX;
+
+  __device__ void add(const LossSum& other) {
+    value += other.value;
+    if (other.bad_row < bad_row) bad_row = other.bad_row;
+  }
+};
 
 // A warp for each row. Logits count from the row's largest: large ones cost no digits, no
 // exponential overflows, and at least one of them is 1.
@@ -53,7 +71,9 @@ __global__ void row_loss_kernel(double* row_loss, T* log_sum_exp, const T* logit
   differences = warp_sum(differences);
   if (lane != 0) return;
   log_sum_exp[row] = static_cast<T>(static_cast<double>(largest) + above);
-  double loss = above - (1 - smoothing) * static_cast<double>(logit[targets[row]] - largest);
+  const std::int64_t target = targets[row];
+  const T of_target = is_class(target, classes) ? logit[target] : T(NAN);
+  double loss = above - (1 - smoothing) * static_cast<double>(of_target - largest);
   if (smoothing != 0) loss -= smoothing / static_cast<double>(classes) * differences;
   row_loss[row] = loss;
 }
@@ -97,13 +117,16 @@ void softmax_cross_entropy_forward(T* loss, T* log_sum_exp, const T* logits,
   const double* row_loss = row_losses.data();
   launch(row_loss_kernel<T>, blocks_for(rows * kWarp), kThreads, 0, stream(), row_losses.data(),
          log_sum_exp, logits, targets, rows, classes, static_cast<double>(smoothing));
-  reduce_middle<Sum>(
+  BadTarget* report = bad_target();
+  reduce_middle<LossSum>(
       {1, rows, 1},
-      [=] __device__(Sum & sum, std::int64_t, std::int64_t row, std::int64_t) {
-        sum.value += row_loss[row];
+      [=] __device__(LossSum & sum, std::int64_t, std::int64_t row, std::int64_t) {
+        sum.add({row_loss[row], is_class(targets[row], classes) ? LossSum::kNone : row});
       },
-      [=] __device__(std::int64_t, const Sum& sum) {
+      [=] __device__(std::int64_t, const LossSum& sum) {
         loss[0] = static_cast<T>(sum.value / static_cast<double>(rows));
+        if (sum.bad_row == LossSum::kNone || report->row >= 0) return;
+        *report = {sum.bad_row, targets[sum.bad_row], classes};
       });
 }
 

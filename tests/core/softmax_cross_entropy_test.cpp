@@ -83,10 +83,10 @@ TEST_CASE("softmax cross-entropy names what is wrong", "[softmax_cross_entropy][
   const Tensor logits = Tensor::ones({3, 10});
   const Tensor targets = targets_of({1, 2, 3});
   CHECK(error_message([&] {
-          softmax_cross_entropy(logits, targets_of({1, 2, 10}));
+          softmax_cross_entropy(logits, targets_of({1, 2, 10})).item();
         }) == "softmax_cross_entropy: the target of row 2 is 10, but there are 10 classes");
   CHECK(error_message([&] {
-          softmax_cross_entropy(logits, targets_of({1, -1, 99}));
+          softmax_cross_entropy(logits, targets_of({1, -1, 99})).item();
         }) == "softmax_cross_entropy: the target of row 1 is -1, but there are 10 classes");
   CHECK(error_message([&] {
           softmax_cross_entropy(logits, targets_of({1, 2}));

@@ -1,6 +1,7 @@
 // A GPU from the user's side: models move there and back, compute what they do on the CPU and take
 // the same memory; and what goes wrong is said, and leaves the rest usable.
 
+#include <cmath>
 #include <string>
 
 #include "attune/core/autograd.h"
@@ -92,18 +93,90 @@ TEST_CASE("tensors of different devices do not meet") {
   CHECK(b.to(DType::float64).to_vector<float>() == a.to_vector<float>());
 }
 
+TEST_CASE("a step takes the same bytes on every device, and the GPU's memory hardly more") {
+  const auto step = [](Device device) {
+    Generator generator{1, 0};
+    auto net = resnet20({}, generator);
+    net->to(device);
+    Sgd sgd(net->parameters(), {.lr = 0.05, .momentum = 0.9});
+    const Tensor x = random_normal({4, 16, 16, 3}, 0, 1, generator, DType::float32, device);
+    const Tensor targets = Tensor::from(std::vector<std::int64_t>{3, 7, 0, 9}, {4}, device);
+    reset_peak_memory(device);
+    for (int i = 0; i < 2; ++i) {
+      sgd.zero_grad();
+      softmax_cross_entropy((*net)(x), targets).backward();
+      sgd.step();
+    }
+    return memory_stats(device);
+  };
+  const MemoryStats before = memory_stats(kGpu);
+  const MemoryStats on_gpu = step(kGpu), on_cpu = step(Device::cpu), counted = step(Device::meta);
+  for (const auto purpose : {MemoryPurpose::parameter, MemoryPurpose::activation,
+                             MemoryPurpose::gradient, MemoryPurpose::optimizer}) {
+    INFO(to_string(purpose));
+    CHECK(on_gpu[purpose].live == counted[purpose].live);
+    CHECK(on_gpu[purpose].peak == counted[purpose].peak);
+    CHECK(on_cpu[purpose].live == counted[purpose].live);
+    CHECK(on_cpu[purpose].peak == counted[purpose].peak);
+  }
+  const MemoryStats after = memory_stats(kGpu);
+  CHECK(after.total.live == before.total.live);
+  if (after.idle == 0) return;  // under a sanitizer, which has to see each allocation
+  const auto peak = static_cast<double>(on_gpu.total.peak);
+  CHECK(static_cast<double>(after.idle + after.total.live) <= 1.08 * peak);
+  release_idle_memory(kGpu);
+  CHECK(memory_stats(kGpu).idle < (64 << 10));  // less than a page
+}
+
 TEST_CASE("exhausted memory is an error that names the bytes, and counts nothing") {
   const MemoryStats before = memory_stats(kGpu);
   emulation::set_device_memory(1 << 20);
   const Tensor held = Tensor::zeros({1000}, DType::float32, kGpu);
+  std::size_t free = 0, total = 0;
+  cudaMemGetInfo(&free, &total);
   const std::string message = message_of([] { Tensor::zeros({1 << 19}, DType::float32, kGpu); });
   CHECK(message == "allocate: out of memory on cuda:0: 2097152 bytes asked for, " +
                        std::to_string(before.total.live + 4000) + " live, " +
-                       std::to_string((1 << 20) - before.total.live - 4000) + " free");
+                       std::to_string(static_cast<std::int64_t>(free) + memory_stats(kGpu).idle) +
+                       " free");
   CHECK(memory_stats(kGpu).total.live == before.total.live + 4000);
   emulation::set_device_memory(1 << 30);
-  CHECK(Tensor::ones({1 << 19}, DType::float32, kGpu).to(Device::cpu).to_vector<float>().back() ==
-        1);
+  CHECK(Tensor::ones({1 << 10}, DType::float32, kGpu).to_vector<float>().back() == 1);
+}
+
+TEST_CASE("a network that does not fit is refused, and a smaller batch is trained after that") {
+  emulation::set_device_memory(12 << 20);
+  Generator generator{1, 0};
+  auto net = resnet20({}, generator);
+  net->to(kGpu);
+  const auto train = [&](std::int64_t batch) {
+    const Tensor x = random_normal({batch, 16, 16, 3}, 0, 1, generator, DType::float32, kGpu);
+    const Tensor targets = Tensor::zeros({batch}, DType::int64, kGpu);
+    softmax_cross_entropy((*net)(x), targets).backward();
+  };
+  const std::int64_t live = memory_stats(kGpu).total.live;
+  const std::string message = message_of([&] { train(64); });
+  CHECK(message.rfind("allocate: out of memory on cuda:0: ", 0) == 0);
+  CHECK(memory_stats(kGpu).total.live == live);
+  CHECK(message_of([&] { train(2); }).empty());
+  emulation::set_device_memory(1 << 30);
+}
+
+TEST_CASE("a target out of range is found by whoever waits next, once") {
+  const Tensor logits = Tensor::zeros({700, 10}, DType::float32, kGpu);
+  std::vector<std::int64_t> classes(700, 3);
+  const Tensor good = Tensor::from(classes, {700}, kGpu);
+  classes[600] = 10;
+  classes[350] = -1;
+  const Tensor bad = Tensor::from(classes, {700}, kGpu);
+  const std::int64_t allocations = memory_stats(Device::cpu).allocations;
+  const Tensor loss = softmax_cross_entropy(logits, bad);
+  softmax_cross_entropy(logits, bad.view({700}));
+  CHECK(memory_stats(Device::cpu).allocations == allocations);  // no copy of the targets
+  CHECK(message_of([&] { loss.item(); }) ==
+        "softmax_cross_entropy: the target of row 350 is -1, but there are 10 classes");
+  CHECK(std::isnan(loss.item()));
+  CHECK(std::abs(softmax_cross_entropy(logits, good).item() - std::log(10.0)) <= 1e-6);
 }
 
 TEST_CASE("a launch that fails is an error, and the next one works") {
