@@ -17,12 +17,13 @@ namespace {
 
 // The decoder grows some buffers as the compressed data demands, whatever size the file's header
 // has announced. It allocates through these functions, which refuse a block larger than the image
-// being decoded can need.
+// being decoded can need. Blocks begin as zeros: a decoder of 2022 uses a JPEG's Huffman table even
+// if the file has none, and indexes with what it finds.
 thread_local std::size_t largest_block = 0;
 
 // NOLINTBEGIN(cppcoreguidelines-no-malloc): what stb_image asks for
 void* limited_malloc(std::size_t bytes) {
-  return bytes <= largest_block ? std::malloc(bytes) : nullptr;
+  return bytes <= largest_block ? std::calloc(1, bytes) : nullptr;
 }
 
 void* limited_realloc(void* block, std::size_t bytes) {
@@ -144,6 +145,13 @@ std::string pnm_fault(const std::vector<stbi_uc>& file) {
   return number > 255 ? "a PPM or PGM file of 16 bits is not supported" : "";
 }
 
+// Why the decoder gave up. It asks first whether the file is a PNG, and some faults of a JPEG leave
+// it at that answer.
+std::string decoder_fault(bool is_jpeg) {
+  const std::string reason = stbi_failure_reason();
+  return is_jpeg && reason == "Not a PNG" ? "its data are damaged" : reason;
+}
+
 }  // namespace
 
 ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
@@ -160,7 +168,7 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   int file_channels = 0;
   largest_block = kFixedBytes;
   if (!stbi_info_from_memory(content.data(), bytes, &width, &height, &file_channels)) {
-    fail(path, stbi_failure_reason());
+    fail(path, decoder_fault(is_jpeg));
   }
   if (width <= 0 || height <= 0 || width > limits.max_pixels / height) {
     fail(path, format_text("{} x {} pixels (height x width), more than the limit of {}", height,
@@ -173,7 +181,7 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   const std::unique_ptr<stbi_uc, decltype(&std::free)> decoded(
       stbi_load_from_memory(content.data(), bytes, &width, &height, &file_channels, kChannels),
       &std::free);
-  if (!decoded) fail(path, stbi_failure_reason());
+  if (!decoded) fail(path, decoder_fault(is_jpeg));
   if (width != image.size.width || height != image.size.height) {
     fail(path, "its parts disagree about its size");
   }

@@ -229,7 +229,8 @@ TEST_CASE("every file of the fuzzers' corpus is read or refused") {
   run_corpus("image", &fuzz_image);
 }
 
-TEST_CASE("images that the decoder would overflow on are refused") {
+TEST_CASE(
+    "images that the decoder would overflow on, or refuse without a reason, are refused with one") {
   const auto refusal = [](const std::string& name) {
     const std::string path = std::string(ATTUNE_TEST_DATA_DIR) + "/fuzz/corpus/image/" + name;
     const std::string message = message_of<Error>([&] { read_image(path); });
@@ -237,7 +238,23 @@ TEST_CASE("images that the decoder would overflow on are refused") {
   };
   CHECK(refusal("too_many_codes.jpg") == "a Huffman table has too many codes");
   CHECK(refusal("deep.pgm") == "a PPM or PGM file of 16 bits is not supported");
+  CHECK(refusal("undefined_table.jpg") == "its data are damaged");
   CHECK(refusal("huge_number.pgm") == "a number in its header is too large");
+}
+
+TEST_CASE("a JPEG without Huffman tables is read alike, whatever was in memory before") {
+  const std::string path = std::string(ATTUNE_TEST_DATA_DIR) + "/fuzz/corpus/image/no_tables.jpg";
+  const auto pixels_after = [&](std::uint8_t fill) {
+    {
+      // Freed here, and likely to be what the decoder is given.
+      std::vector<Content> blocks;
+      for (std::size_t bytes = 4096; bytes <= 65536; bytes += 512) blocks.emplace_back(bytes, fill);
+    }
+    return read_image(path).pixels;
+  };
+  const std::vector<std::uint8_t> pixels = pixels_after(0);
+  CHECK(pixels_after(0x20) == pixels);
+  CHECK(pixels_after(0xff) == pixels);
 }
 
 TEST_CASE("damaged weights are loaded or refused, never by halves") {
