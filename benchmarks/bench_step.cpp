@@ -28,8 +28,12 @@
 #include <string>
 #include <vector>
 
+#include "support/device_options.h"
+
 namespace attune::benchmarks {
 namespace {
+
+using examples::DeviceOptions;
 
 struct Options {
   std::string net = "resnet20";
@@ -39,6 +43,7 @@ struct Options {
   std::string what = "step";
   std::string algorithm = "automatic";
   std::vector<std::string> recompute{"none"};
+  DeviceOptions device;
   int threads = 0;
   int steps = 12;
   int rounds = 3;
@@ -117,7 +122,7 @@ void infer(Contestant& c, const Tensor& x) {
 
 void measure_memory(Contestant& c, const Tensor& x, const Tensor& targets) {
   c.optimizer->zero_grad();
-  const MemoryScope scope(Device::cpu);
+  const MemoryScope scope(x.device());
   const Tensor loss = softmax_cross_entropy((*c.net)(x), targets);
   c.saved_bytes = saved_bytes(loss, {x});
   loss.backward();
@@ -133,8 +138,8 @@ void print(const Options& options, const Contestant& c) {
                                 {"net", options.net},
                                 {"batch", options.batch},
                                 {"size", options.size},
-                                {"device", "cpu"},
-                                {"precision", "fp32"},
+                                {"device", to_string(options.device.device)},
+                                {"precision", to_string(options.device.precision)},
                                 {"what", options.what},
                                 {"layout", "nhwc"},
                                 {"isa", cpu_isa()},
@@ -164,6 +169,7 @@ void run(const Options& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   set_conv_algorithm(parse_conv_algorithm(options.algorithm));
   manual_seed(0);
+  const examples::DeviceScope device(options.device);
 
   std::vector<Contestant> contestants;
   for (const std::string& mode : options.modes) {
@@ -193,6 +199,7 @@ void run(const Options& options) {
         if (options.profile) recording.emplace(c.profile);
         const auto start = std::chrono::steady_clock::now();
         once(c);
+        synchronize(x.device());
         const std::chrono::duration<double, std::milli> spent =
             std::chrono::steady_clock::now() - start;
         lap = spent.count();
@@ -200,6 +207,10 @@ void run(const Options& options) {
       c.page_faults = static_cast<double>(page_faults() - faults_before) / options.steps;
       c.medians.push_back(median(laps));
     }
+  }
+  if (!options.json) {
+    fmt::print("{}, {} of {} images of {} x {} ({})\n", options.net, options.what, options.batch,
+               options.size, options.size, describe(options.device));
   }
   for (const Contestant& c : contestants) print(options, c);
   if (!options.profile) return;
@@ -237,6 +248,7 @@ int main_checked(int argc, char** argv) {
           return std::string(error.what());
         }
       });
+  examples::add_device_options(app, options.device, "Options");
   add("--threads", options.threads, "0: one a core")->check(CLI::NonNegativeNumber);
   add("--steps", options.steps, "Steps in a round")->check(CLI::PositiveNumber);
   add("--rounds", options.rounds, "Rounds, in each of which every mode has its turn")

@@ -85,6 +85,19 @@ OpTimer::OpTimer(const Node& node) : pass_(&ProfileRow::backward) {
   if (innermost) begin(node.label(), node.name());
 }
 
+namespace {
+
+// A GPU's work is done later than the function returns that asked for it. What goes wrong there is
+// for whoever uses it next to say.
+void wait_for_device() noexcept {
+  try {
+    synchronize(DefaultDevice::current());
+  } catch (const Error&) {
+  }
+}
+
+}  // namespace
+
 // Finds the rows now: it may need memory, and a destructor must not fail.
 void OpTimer::begin(std::string_view label, std::string_view op) {
   if (running) return;
@@ -93,12 +106,14 @@ void OpTimer::begin(std::string_view label, std::string_view op) {
   }
   running = this;
   is_running_ = true;
+  wait_for_device();
   start_ = ProfileScope::Clock::now();
 }
 
 OpTimer::~OpTimer() {
   if (!is_running_) return;
   running = nullptr;
+  wait_for_device();
   const auto now = ProfileScope::Clock::now();
   for (ProfileScope* scope = innermost; scope; scope = scope->outer_) {
     if (!scope->row_) continue;  // began within this operation

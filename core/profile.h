@@ -19,6 +19,8 @@
 //     }
 //     std::cout << to_string(profile, 20);
 //
+// On a GPU that is the default device, every operation is waited for.
+//
 // The clock runs where an operation does: each begins with an OpTimer, and backward puts one around
 // each node. Neither layers nor nodes could tell as much with less. A layer knows no operation that
 // is called outside of layers (the loss), and its time contains its children's; a node exists only

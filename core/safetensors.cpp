@@ -83,7 +83,7 @@ void read_halves(const ReadBytes& read, std::int64_t offset, bool bfloat, Tensor
 }
 
 Tensor read_tensor(const ReadBytes& read, std::int64_t offset, const SafetensorsEntry& entry) {
-  Tensor tensor = Tensor::empty(entry.shape, memory_dtype(entry.dtype));
+  Tensor tensor = Tensor::empty(entry.shape, memory_dtype(entry.dtype), Device::cpu);
   if (entry.dtype == FileDType::f16 || entry.dtype == FileDType::bf16) {
     read_halves(read, offset, entry.dtype == FileDType::bf16, tensor);
   } else if (tensor.count() > 0) {

@@ -32,7 +32,7 @@ struct SafetensorsLimits {
 };
 
 /// Reads a whole file. F32, F64, I64 and U8 keep their dtype; F16 and BF16 become float32, which
-/// holds all their values.
+/// holds all their values. All are on the CPU.
 ///
 /// Throws Error naming the file, the byte offset and the tensor if anything is not exactly as the
 /// format demands: a header that is cut off, too long or no valid JSON, a name given twice, a shape

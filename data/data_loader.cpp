@@ -149,11 +149,12 @@ class DataLoader::Epoch::Pipeline {
     const auto [height, width, channels] = slot.image_size;
     const auto count = static_cast<std::int64_t>(slot.indices.size());
     Batch batch;
-    batch.images = Tensor::empty({count, height, width, channels}, options_.dtype);
+    Tensor images = Tensor::empty({count, height, width, channels}, options_.dtype, Device::cpu);
     visit_floating(options_.dtype, "data loader", [&]<typename T>(T) {
-      std::copy(slot.pixels.begin(), slot.pixels.begin() + batch.images.count(),
-                batch.images.mutable_data<T>());
+      std::copy(slot.pixels.begin(), slot.pixels.begin() + images.count(),
+                images.mutable_data<T>());
     });
+    batch.images = images.to(DefaultDevice::current());
     batch.targets = Tensor::from(slot.labels, {count});
     batch.indices = slot.indices;
     batch.position = next_to_consume_;

@@ -12,7 +12,7 @@
 
 namespace attune {
 
-/// Images and their classes, as a network takes them.
+/// Images and their classes, as a network takes them, on the consumer's default device.
 struct Batch {
   Tensor images;                      // [N, H, W, C], float32 or float64
   Tensor targets;                     // [N], int64

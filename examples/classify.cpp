@@ -42,6 +42,7 @@ struct ClassifyOptions {
 void add_options(CLI::App& app, ClassifyOptions& options) {
   add_arguments(app, "IMAGE", options.images, "PNG, JPEG, BMP, GIF, PPM or PGM files");
   add_model_options(app, options.model, Init::required);
+  add_model_device_options(app, options.model);
   add_path_option(app, "--classes", options.classes,
                   "Names of the classes, one a line, instead of those in the file of weights");
   add_normalize_option(app, options.normalize);
@@ -87,6 +88,7 @@ std::vector<double> classify(Module& net, const std::string& path, const Compose
 
 int run(const ClassifyOptions& options) {
   if (!options.model.json.empty()) check_writable(options.model.json);
+  const DeviceScope device(options.model.device);
   SavedNetwork network = open_network(options.model);
   if (!options.classes.empty()) {
     network.classes = read_classes(options.classes, network.net->classes());
@@ -122,6 +124,8 @@ int run(const ClassifyOptions& options) {
                                {{"version", version},
                                 {"net", network.name},
                                 {"init", options.model.init.string()},
+                                {"device", to_string(options.model.device.device)},
+                                {"precision", to_string(options.model.device.precision)},
                                 {"normalize", to_string(statistics)}}},
                               {"images", results}};
     write_file(options.model.json, json.dump(2) + "\n");

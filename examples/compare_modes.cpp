@@ -56,6 +56,7 @@ int compare(const CompareOptions& options) {
   }
   if (!options.run.json.empty()) check_writable(options.run.json);
 
+  const DeviceScope device(options.run.device);
   apply_settings(options.run);
   const bool from_file = !options.run.init.empty();
   const Transfer transfer = from_file ? Transfer{.source = {}, .target = open_target(options.run)}
@@ -74,7 +75,7 @@ int compare(const CompareOptions& options) {
                                 CsvFile::cell(last.loss), CsvFile::cell(last.milliseconds)});
                 });
 
-  std::cout << to_text(comparison);
+  std::cout << to_text(comparison, options);
   if (options.run.profile) {
     for (const ModeResult& result : comparison.modes) {
       std::cout << fmt::format(

@@ -39,6 +39,7 @@ struct EvaluateOptions {
 
 void add_options(CLI::App& app, EvaluateOptions& options) {
   add_model_options(app, options.model, Init::required);
+  add_model_device_options(app, options.model);
   add_use_mode_option(app, options.mode);
   add_text_option(app, "--data", options.data, "DIR",
                   "'synthetic', or a directory with CIFAR-10 or CIFAR-100 in binary form, or with "
@@ -58,6 +59,7 @@ DataLoader open_batches(const TestSet& set, Stem stem, const ChannelStatistics& 
 int run(const EvaluateOptions& options) {
   const InterruptGuard guard;
   if (!options.model.json.empty()) check_writable(options.model.json);
+  const DeviceScope device(options.model.device);
   SavedNetwork network = open_network(options.model);
   use_mode(network, options.mode);
   const TestSet set = open_test_set(options.data, network.classes, options.limit);
@@ -78,8 +80,9 @@ int run(const EvaluateOptions& options) {
     std::cerr << "interrupted: there is no result" << std::endl;
     return kExitInterrupted;
   }
-  std::cout << fmt::format("{} in mode {} on {}\n", network.name, attune::to_string(options.mode),
-                           set.name)
+  std::cout << fmt::format("{} in mode {} on {} ({})\n", network.name,
+                           attune::to_string(options.mode), set.name,
+                           describe(options.model.device))
             << to_text(result);
   if (!options.model.json.empty()) {
     nlohmann::json json = to_json(result);
@@ -87,6 +90,8 @@ int run(const EvaluateOptions& options) {
                         {"net", network.name},
                         {"init", options.model.init.string()},
                         {"mode", attune::to_string(options.mode)},
+                        {"device", attune::to_string(options.model.device.device)},
+                        {"precision", attune::to_string(options.model.device.precision)},
                         {"data", options.data},
                         {"limit", options.limit},
                         {"normalize", to_string(statistics)}};

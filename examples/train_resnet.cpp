@@ -99,6 +99,7 @@ int run(const TrainOptions& options) {
     check_writable(options.run.out / Trainer::kWeightsFile);
   }
   if (!options.run.json.empty()) check_writable(options.run.json);
+  const DeviceScope device(options.run.device);
   apply_settings(options.run);
 
   const Task task = open_task(options.run);
@@ -111,7 +112,8 @@ int run(const TrainOptions& options) {
                            task.train->size(), task.test->size());
   if (!checkpoint.empty()) trainer.resume(checkpoint);
   std::cout << fmt::format(
-                   "mode {}, {}, learning rate up to {:g}\n", to_string(options.chosen_mode()),
+                   "mode {} ({}), {}, learning rate up to {:g}\n", to_string(options.chosen_mode()),
+                   describe(options.run.device, options.run.dtype()),
                    checkpoint.empty()
                        ? network.origin
                        : fmt::format("resuming {} at {}", checkpoint.string(), trainer.place()),

@@ -32,4 +32,15 @@ inline constexpr Device Device::meta{DeviceType::meta, 0};
 /// "cpu", "meta" or "cuda:0".
 std::string to_string(Device device);
 
+/// The device that computes of this name; "cuda" is the first GPU. Throws Error for any other text.
+Device parse_device(const std::string& text);
+
+/// Throws Error, beginning with `op`, unless tensors can be on `device`; it says what is missing:
+/// CUDA support, the driver, a GPU of this number, or kernels for its architecture.
+void check_available(Device device, const char* op);
+
+/// Waits until the work that was given to `device` is done, for who measures time. A CPU's is done
+/// when a function returns.
+void synchronize(Device device);
+
 }  // namespace attune

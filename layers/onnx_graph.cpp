@@ -130,8 +130,9 @@ std::string OnnxGraph::add_tensor(const std::string& name, const Tensor& tensor)
   message.bytes(tensor_proto::name, name);
   // In the order of this machine, which is the format's, lowest byte first (core/safetensors.cpp
   // refuses to be compiled for any other).
-  message.bytes(tensor_proto::raw_data, {static_cast<const char*>(tensor.storage().data()),
-                                         static_cast<std::size_t>(tensor.bytes())});
+  const Tensor elements = tensor.to(Device::cpu);
+  message.bytes(tensor_proto::raw_data, {static_cast<const char*>(elements.storage().data()),
+                                         static_cast<std::size_t>(elements.bytes())});
   graph_.message(graph_proto::initializer, message);
   return name;
 }

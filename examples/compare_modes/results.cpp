@@ -77,13 +77,14 @@ std::string settings_text(const Comparison& comparison, const CompareOptions& op
                                      options.pretrain_epochs, options.pretrain_lr)
                        : "",
       comparison.target, options.epochs, options.lr, run.batch_size, options.momentum,
-      options.weight_decay, run.use_double ? "double precision" : "single precision",
-      to_string(run.recompute), run.seed, num_threads(), version);
+      options.weight_decay, describe(run.device, run.dtype()), to_string(run.recompute), run.seed,
+      num_threads(), version);
 }
 
-std::string to_text(const Comparison& comparison) {
-  std::string text = fmt::format("{}, fine-tuned on {}\n\n", pretraining(comparison.pretrained),
-                                 comparison.target);
+std::string to_text(const Comparison& comparison, const CompareOptions& options) {
+  std::string text =
+      fmt::format("{}, fine-tuned on {} ({})\n\n", pretraining(comparison.pretrained),
+                  comparison.target, describe(options.run.device, options.run.dtype()));
   const Table table = result_table(comparison);
   text += text_table(table.header, table.rows) + "\n" + table_legend() + "\n";
   const ModeResult* eval = comparison.find(Mode::eval);

@@ -23,7 +23,7 @@ std::string table_legend();
 std::string settings_text(const Comparison& comparison, const CompareOptions& options);
 
 /// The table and the sentences around it, for a terminal.
-std::string to_text(const Comparison& comparison);
+std::string to_text(const Comparison& comparison, const CompareOptions& options);
 
 /// {"settings": {...}, "modes": {"tune": {"ms": median of a step, "saved_bytes", "peak_bytes",
 /// "loss": [one a step], "accuracy_before", "accuracy_after", ...}, ...}, ...}. What was not

@@ -125,6 +125,7 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_option("--seed", options.seed, "Of everything random")
       ->capture_default_str()
       ->group("Training");
+  add_device_options(app, options.device, "Training");
   app.add_option("--threads", options.threads,
                  "Threads that compute (0: one a core); results do not depend on it")
       ->check(CLI::Range(0, 1024))
@@ -236,7 +237,9 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"data", options.data},
           {"limit", options.limit},
           {"batch_size", options.batch_size},
-          {"dtype", options.use_double ? "float64" : "float32"},
+          {"dtype", to_string(options.dtype())},
+          {"device", to_string(options.device.device)},
+          {"precision", to_string(options.device.precision)},
           {"seed", options.seed},
           {"threads", num_threads()},
           {"recompute", to_string(options.recompute)},

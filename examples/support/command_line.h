@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "support/device_options.h"
 #include "support/progress.h"
 
 namespace CLI {  // CLI11 takes seconds to compile, so no header includes it
@@ -47,12 +48,15 @@ struct RunOptions {
   std::int64_t batch_size = 128;
   bool use_double = false;
   std::uint64_t seed = 1;
+  DeviceOptions device = {};
   int threads = 0;  ///< 0: the library's default
   Recompute recompute = {};
   std::filesystem::path out = {};
   std::filesystem::path json = {};
   bool profile = false;
   ProgressStyle progress = ProgressStyle::automatic;
+
+  DType dtype() const { return use_double ? DType::float64 : DType::float32; }
 };
 
 /// For CLI::Option::check: empty if `text` is a finite number above zero (not below zero), else

@@ -54,6 +54,10 @@ void add_model_options(CLI::App& app, ModelOptions& options, Init init) {
   add_path_option(app, "--json", options.json, "Also write the results to this file");
 }
 
+void add_model_device_options(CLI::App& app, ModelOptions& options) {
+  add_device_options(app, options.device, kNetwork);
+}
+
 void add_normalize_option(CLI::App& app, std::optional<ChannelStatistics>& normalize) {
   app.add_option_function<std::string>(
          "--normalize",

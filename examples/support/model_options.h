@@ -21,14 +21,17 @@ struct ModelOptions {
   std::string net = {};             ///< empty: what the file says
   std::optional<ResNetShortcut> shortcut = {};
   std::optional<Stem> stem = {};
+  DeviceOptions device = {};
   int threads = 0;  ///< 0: the library's default
   std::filesystem::path json = {};
   ProgressStyle progress = ProgressStyle::automatic;
 };
 
 enum class Init { required, optional };
-/// Adds them to `app`, but for --progress.
+/// Adds them to `app`, but for --progress and the device.
 void add_model_options(CLI::App& app, ModelOptions& options, Init init);
+/// Adds --device and --precision, for programs that have something to compute.
+void add_model_device_options(CLI::App& app, ModelOptions& options);
 /// Adds --normalize, for which parse_statistics() says what it takes.
 void add_normalize_option(CLI::App& app, std::optional<ChannelStatistics>& normalize);
 

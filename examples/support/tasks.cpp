@@ -115,7 +115,7 @@ DataLoaderOptions loader_options(const RunOptions& options) {
   return {.batch_size = options.batch_size,
           .seed = options.seed,
           .workers = options.workers,
-          .dtype = options.use_double ? DType::float64 : DType::float32};
+          .dtype = options.dtype()};
 }
 
 Task find_task(const RunOptions& options) {

@@ -57,6 +57,7 @@ StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
     loss.backward();
     optimizer.step();
   }
+  synchronize(loss.device());
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   result.milliseconds = spent.count();
   return result;
@@ -86,7 +87,7 @@ double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
 MemoryUse measure_memory(Module& net, const Batch& batch) {
   net.zero_grad();
   MemoryUse use;
-  const MemoryScope scope(Device::cpu);
+  const MemoryScope scope(batch.images.device());
   const Tensor loss = softmax_cross_entropy(net(batch.images), batch.targets);
   use.saved_bytes = saved_bytes(loss, {batch.images});
   loss.backward();

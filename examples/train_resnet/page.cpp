@@ -57,7 +57,7 @@ std::string settings_text(const TrainOptions& options) {
       "learning rate up to {:g}, label smoothing {:g}, {}{}, recomputing {}, seed {}, {} threads; "
       "attune {}.",
       options.epochs, run.batch_size, options.momentum, options.weight_decay, options.chosen_lr(),
-      options.label_smoothing, run.use_double ? "double precision" : "single precision",
+      options.label_smoothing, describe(run.device, run.dtype()),
       options.ema > 0 ? fmt::format(", weights averaged with decay {:g}", options.ema) : "",
       to_string(run.recompute), run.seed, num_threads(), version);
 }

@@ -35,4 +35,7 @@ void copy_on_device(void* to, const void* from, std::int64_t bytes);
 void copy_to_device(void* to, const void* from, std::int64_t bytes);
 void copy_to_host(void* to, const void* from, std::int64_t bytes);
 
+/// Waits for all kernels and copies of the current GPU.
+void wait();
+
 }  // namespace attune::kernels::cuda

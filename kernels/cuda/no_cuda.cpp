@@ -23,5 +23,6 @@ void trim_blocks(int /*index*/) noexcept {}
 void copy_on_device(void* /*to*/, const void* /*from*/, std::int64_t /*bytes*/) {}
 void copy_to_device(void* /*to*/, const void* /*from*/, std::int64_t /*bytes*/) {}
 void copy_to_host(void* /*to*/, const void* /*from*/, std::int64_t /*bytes*/) {}
+void wait() {}
 
 }  // namespace attune::kernels::cuda

@@ -134,4 +134,6 @@ void copy_to_host(void* to, const void* from, std::int64_t bytes) {
   synchronize("waiting for a copy to the host");
 }
 
+void wait() { check(cudaStreamSynchronize(stream()), "waiting for kernels"); }
+
 }  // namespace attune::kernels::cuda

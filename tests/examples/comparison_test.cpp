@@ -54,7 +54,7 @@ TEST_CASE("the difference of two runs is the largest one") {
 TEST_CASE("a comparison becomes a table, JSON and a page") {
   const Comparison compared = comparison();
   const CompareOptions options;
-  const std::string text = to_text(compared);
+  const std::string text = to_text(compared, options);
   CHECK(text.find("diverged") != std::string::npos);
   CHECK(text.find("0.50") != std::string::npos);  // Tune's saved bytes, relative to Eval's
   const nlohmann::json json = to_json(compared, options);
@@ -69,11 +69,11 @@ TEST_CASE("a comparison without Eval or without steps can be shown too") {
   Comparison compared = comparison();
   compared.modes = {result(Mode::tune, {1, 2})};
   const CompareOptions options;
-  CHECK(to_text(compared).find("Tune against Eval") == std::string::npos);
+  CHECK(to_text(compared, options).find("Tune against Eval") == std::string::npos);
   CHECK(test::xml_error(to_html(compared, options)) == "");
   compared.modes = {result(Mode::eval, {}), result(Mode::tune, {})};
   compared.interrupted = true;
   CHECK(test::xml_error(to_html(compared, options)) == "");
-  CHECK(to_text(compared).find("nan") == std::string::npos);
+  CHECK(to_text(compared, options).find("nan") == std::string::npos);
   CHECK(to_json(compared, options)["modes"]["eval"]["ms"].is_null());
 }

@@ -94,8 +94,9 @@ TEST_CASE("evaluate tests a file in three modes, which agree") {
     INFO(outcome.err);
     REQUIRE(outcome.exit_code == 0);
     CHECK(outcome.err.empty());
-    CHECK(outcome.out.rfind("resnet20 in mode " + mode + " on synthetic shapes, source domain\n",
-                            0) == 0);
+    CHECK(outcome.out.rfind(
+              "resnet20 in mode " + mode + " on synthetic shapes, source domain (cpu, fp32)\n",
+              0) == 0);
     CHECK(outcome.out.find("is \\ taken for") != std::string::npos);
     auto json = nlohmann::json::parse(content(json_path));
     CHECK(json["settings"]["mode"] == mode);

@@ -44,7 +44,7 @@ TEST_CASE("train_resnet starts from a file, in Tune mode") {
                                            (directory / "run").string());
   INFO(tuned.err);
   REQUIRE(tuned.exit_code == 0);
-  CHECK(says(tuned, "\nmode tune, from " + file + ", learning rate up to 1e-09\n"));
+  CHECK(says(tuned, "\nmode tune (cpu, fp32), from " + file + ", learning rate up to 1e-09\n"));
   // What it leaves can be started from as well, and knows what it is.
   const Weights weights = read_weights(directory / "run/weights.safetensors");
   CHECK(weights.metadata.at("attune.net") == "resnet20");
@@ -63,7 +63,7 @@ TEST_CASE("train_resnet starts from a file, in Tune mode") {
   // A mode that is asked for is the mode.
   const Outcome asked =
       run(directory, kTrain + kTiny + " --shortcut A --mode train --init " + file);
-  CHECK(says(asked, "\nmode train, from "));
+  CHECK(says(asked, "\nmode train (cpu, fp32), from "));
 }
 
 TEST_CASE("a file for other classes needs a new head") {
@@ -97,7 +97,8 @@ TEST_CASE("compare_modes starts from a file") {
                                               file + " --out " + (directory / "run").string());
   INFO(compared.err);
   REQUIRE(compared.exit_code == 0);
-  CHECK(says(compared, "from other.st, fine-tuned on synthetic shapes, target domain\n"));
+  CHECK(
+      says(compared, "from other.st, fine-tuned on synthetic shapes, target domain (cpu, fp32)\n"));
   const auto json = nlohmann::json::parse(content(directory / "run/summary.json"));
   CHECK(json["source_accuracy"].is_null());
   CHECK(json["modes"]["tune"]["loss"][0].get<double>() > 0);

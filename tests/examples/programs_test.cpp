@@ -173,7 +173,7 @@ TEST_CASE("train_resnet trains") {
   INFO(outcome.err);
   REQUIRE(outcome.exit_code == 0);
   CHECK(lines(outcome.out) == 5);
-  CHECK(outcome.out.find("\nmode train, from scratch, learning rate up to 0.4\n") !=
+  CHECK(outcome.out.find("\nmode train (cpu, fp32), from scratch, learning rate up to 0.4\n") !=
         std::string::npos);
   CHECK(lines(content(directory / "run/metrics.csv")) == 3);
   const nlohmann::json json = nlohmann::json::parse(content(directory / "run/summary.json"));

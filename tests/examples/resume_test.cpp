@@ -116,7 +116,7 @@ TEST_CASE("Ctrl-C writes a checkpoint, and --resume auto goes on from it") {
   }
   const Outcome resumed = run(directory, stopped);
   CHECK(resumed.exit_code == 0);
-  CHECK(resumed.out.find("mode train, resuming " + checkpoint.string() + " at ") !=
+  CHECK(resumed.out.find("mode train (cpu, fp32), resuming " + checkpoint.string() + " at ") !=
         std::string::npos);
   check_same_results(directory, "whole", "stopped");
 }

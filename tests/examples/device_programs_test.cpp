@@ -1,0 +1,176 @@
+// The programs on the device under test: what they report is what they report on the CPU.
+
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): kill() is not in <csignal>
+
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "attune/core/device.h"
+#include "attune/core/error.h"
+#include "tests/catch.h"
+#include "tests/device.h"
+#include "tests/examples/run_program.h"
+#include "tests/examples/saved_network_files.h"
+#include "tests/test_util.h"
+
+namespace fs = std::filesystem;
+using namespace attune;
+using namespace attune::test;
+
+namespace {
+
+const std::string kCompare = ATTUNE_COMPARE_MODES;
+const std::string kTrain = ATTUNE_TRAIN_RESNET;
+const std::string kEvaluate = ATTUNE_EVALUATE;
+const std::string kClassify = ATTUNE_CLASSIFY;
+const std::string kDeploy = ATTUNE_DEPLOY;
+
+const std::string kTiny = " --limit 16 --batch-size 8 --progress off";
+// Few steps, so that sums in another order do not lead two runs apart.
+constexpr double kSameLoss = 1e-4;
+
+std::string on_device() { return " --device " + to_string(test_device()); }
+
+/// Runs a program that writes --json, and returns that.
+nlohmann::json results(const RunDirectory& directory, const std::string& command) {
+  const std::string path = (directory / "r.json").string();
+  const Outcome outcome = run(directory, command + " --json " + path);
+  INFO(command << "\n" << outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  return nlohmann::json::parse(content(path));
+}
+
+void check_close(const nlohmann::json& actual, const nlohmann::json& expected, double bound) {
+  const double value = actual, wanted = expected;
+  INFO(value << " instead of " << wanted);
+  CHECK(std::abs(value - wanted) <= bound * std::abs(wanted));
+}
+
+std::vector<double> losses(const nlohmann::json& summary) {
+  std::vector<double> values;
+  for (const nlohmann::json& epoch : summary["epochs"]) values.push_back(epoch["train_loss"]);
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("train_resnet trains on the device as on the CPU") {
+  const RunDirectory directory;
+  const std::string command = kTrain + kTiny + " --epochs 2 --lr 0.001";
+  const nlohmann::json here = results(directory, command + on_device());
+  CHECK(content(directory / "stdout")
+            .find("\nmode train (" + to_string(test_device()) + ", fp32), from scratch") !=
+        std::string::npos);
+  CHECK(here["settings"]["device"] == to_string(test_device()));
+  CHECK(here["settings"]["precision"] == "fp32");
+  const nlohmann::json on_cpu = results(directory, command);
+  CHECK(on_cpu["settings"]["device"] == "cpu");
+  REQUIRE(losses(here).size() == 2);
+  CHECK(relative_error(losses(here), losses(on_cpu)) <= kSameLoss);
+  CHECK(losses(results(directory, command + on_device())) == losses(here));
+}
+
+TEST_CASE("train_resnet, killed on the device, goes on there to the same bits") {
+  const RunDirectory directory;
+  const auto command = [&](const std::string& out) {
+    return kTrain + kTiny + " --epochs 2 --lr 0.001 --ema 0.9 --out " + (directory / out).string() +
+           on_device();
+  };
+  REQUIRE(run(directory, command("whole")).exit_code == 0);
+  const pid_t child = start(directory, command("killed") + " --checkpoint-every 1");
+  for (int i = 0; i < 6000 && !fs::exists(directory / "killed/checkpoint.safetensors"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  kill(child, SIGKILL);
+  wait_for(child);
+  const Outcome resumed = run(directory, command("killed") + " --checkpoint-every 1 --resume auto");
+  INFO(resumed.err);
+  REQUIRE(resumed.exit_code == 0);
+  CHECK(resumed.out.find("resuming ") != std::string::npos);
+  CHECK(content(directory / "killed/weights.safetensors") ==
+        content(directory / "whole/weights.safetensors"));
+}
+
+TEST_CASE("compare_modes compares on the device as on the CPU") {
+  const RunDirectory directory;
+  const std::string file = save_resnet20(directory, "net.safetensors", 10);
+  const std::string command = kCompare + kTiny + " --init " + file + " --steps 2 --lr 0.0001";
+  const nlohmann::json here = results(directory, command + on_device())["modes"];
+  const nlohmann::json on_cpu = results(directory, command)["modes"];
+  REQUIRE(here.size() == 4);
+  for (const auto& [mode, result] : here.items()) {
+    INFO(mode);
+    CHECK(result["saved_bytes"] == on_cpu[mode]["saved_bytes"]);
+    CHECK(result["peak_bytes"].get<std::int64_t>() > result["saved_bytes"].get<std::int64_t>());
+    for (int i = 0; i < 2; ++i) check_close(result["loss"][i], on_cpu[mode]["loss"][i], kSameLoss);
+  }
+}
+
+TEST_CASE("saved networks are tested and used on the device") {
+  const RunDirectory directory;
+  const std::string file =
+      save_resnet20(directory, "net.safetensors", 10, {{"attune.net", "resnet20"}});
+  const std::string deployed = (directory / "deployed.safetensors").string();
+  REQUIRE(run(directory, kDeploy + " --init " + file + " --out " + deployed).exit_code == 0);
+  const std::string picture = write_picture(directory, "picture.ppm");
+  for (const std::string& init : {" --init " + file, " --init " + deployed}) {
+    for (const char* mode : {" --mode eval", " --mode deploy"}) {
+      const std::string command = kEvaluate + init + mode + " --limit 30 --progress off";
+      const nlohmann::json here = results(directory, command + on_device());
+      check_close(here["loss"], results(directory, command)["loss"], 1e-5);
+      CHECK(here["settings"]["device"] == to_string(test_device()));
+    }
+    const std::string command = kClassify + init + " " + picture;
+    const nlohmann::json here = results(directory, command + on_device())["images"][0]["top"];
+    const nlohmann::json on_cpu = results(directory, command)["images"][0]["top"];
+    CHECK(here[0]["class"] == on_cpu[0]["class"]);
+    check_close(here[0]["probability"], on_cpu[0]["probability"], 1e-4);
+  }
+}
+
+TEST_CASE("the precision is a GPU's, and says so") {
+  const RunDirectory directory;
+  const std::string command = kTrain + " --limit 8 --batch-size 8 --progress off --epochs 1";
+  if (test_device() == Device::cpu) {
+    check_error(run(directory, command + " --precision tf32"), 2,
+                "--precision tf32 is for --device cuda: the CPU multiplies floats");
+    return;
+  }
+  const double exact = losses(results(directory, command + on_device()))[0];
+  double previous = 0;
+  for (const char* precision : {"tf32", "bf16"}) {
+    const nlohmann::json rounded =
+        results(directory, command + on_device() + " --precision " + precision);
+    CHECK(content(directory / "stdout").find(std::string(", ") + precision + ")") !=
+          std::string::npos);
+    CHECK(rounded["settings"]["precision"] == precision);
+    const double error = std::abs(losses(rounded)[0] - exact) / exact;
+    CHECK(error <= 0.02);
+    CHECK(error > previous);
+    previous = error;
+  }
+}
+
+TEST_CASE("a device that cannot be used is one clear line") {
+  const RunDirectory directory;
+  const std::string missing =
+      message_of<Error>([] { check_available(Device::cuda(63), "--device"); });
+  CHECK(missing.rfind("--device: cuda:63 is not available, ", 0) == 0);
+  const std::string file =
+      save_resnet20(directory, "net.safetensors", 10, {{"attune.net", "resnet20"}});
+  const std::string init = " --init " + file, picture = write_picture(directory, "picture.ppm");
+  for (const std::string& command :
+       {kTrain, kCompare, kEvaluate + init, kClassify + init + " " + picture}) {
+    INFO(command);
+    check_error(run(directory, command + " --device cuda:63"), 1, missing);
+    check_error(run(directory, command + " --device gpu"), 2,
+                "--device: there is no device 'gpu': choose cpu, cuda or cuda:N");
+    check_error(run(directory, command + " --device cuda:-1"), 2, "there is no device 'cuda:-1'");
+    check_error(run(directory, command + " --precision fp8"), 2, "--precision");
+  }
+}
