@@ -14,9 +14,11 @@ namespace {
 
 constexpr std::int64_t kChunkSteps = 256;  // of two AVX-512 vectors: 32 KB of filter
 constexpr std::int64_t kBandBytes = 160 << 10;
-constexpr std::int64_t kBandPixels = 64;    // fewer are not worth reading the filter for
-constexpr std::int64_t kMinUnits = 16;      // bands of the whole batch, for so many threads
-constexpr std::int64_t kFlatColumns = 224;  // a multiple of all large tiles
+constexpr std::int64_t kBandPixels = 64;  // fewer are not worth reading the filter for
+constexpr std::int64_t kMinUnits = 16;    // bands of the whole batch, for so many threads
+// Full tiles of 14 pixels, and as many rows for each of two threads: a batch of 8 has 2, 8, 32 or
+// 128 of them where images are 7, 14, 28 or 56 wide.
+constexpr std::int64_t kFlatColumns = 196;
 
 /// What one tap reads for an output pixel: `row` and `column` of the packed source.
 struct TapPosition {

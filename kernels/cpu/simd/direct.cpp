@@ -110,6 +110,9 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
       filters.keep();
     }
 
+    const std::int64_t out_count =
+        plan.images * plan.out_height * plan.out_width * plan.out_pixel_stride;
+    const bool is_far = out_count * static_cast<std::int64_t>(sizeof(T)) > kFarBytes;
     const std::int64_t units = plan.images * plan.bands * groups;
     const std::int64_t workers = std::min(units, kMaxWorkers);
     const Workspace<T> scratch(workers * plan.band_size());
@@ -119,8 +122,11 @@ void correlate(T* out, const T* source, const Filter<T>& w, const Conv2dPlan& pl
       const std::int64_t first = unit / groups % plan.bands * plan.band_rows;
       const T* packed = source_band(scratch.data() + worker * plan.band_size(), source, plan, image,
                                     group, first, plan.band_rows);
-      const TileOutput<T> all{out, plan.out_column_step * plan.out_pixel_stride,
-                              (group + 1) * plan.out_channels, epilogue};
+      const TileOutput<T> all{.y = out,
+                              .pixel_stride = plan.out_column_step * plan.out_pixel_stride,
+                              .channels = (group + 1) * plan.out_channels,
+                              .epilogue = epilogue,
+                              .is_far = is_far};
       correlate_band<kVectors>(plan, packed, filters.data() + group * filter_size,
                                all.from_channel(group * plan.out_channels),
                                image * plan.out_height * plan.out_width * plan.out_pixel_stride,

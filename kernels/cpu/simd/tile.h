@@ -75,6 +75,10 @@ ATTUNE_INLINE V select_positive(V mask, V value) {
   return mask > zero ? value : zero;
 }
 
+/// An array of more bytes than this is not in the L2 cache any more when the next operation begins:
+/// fetching it ahead is worth the instructions.
+inline constexpr std::int64_t kFarBytes = 256 << 10;
+
 /// Where tiles go: neighbouring pixels `pixel_stride` elements apart, of which `channels` exist.
 /// Like `y`, what the epilogue points to belongs to the first of these channels, and what has the
 /// output's shape to the same pixel as y. Sums go on from `sums`, unless null.
@@ -85,6 +89,7 @@ struct TileOutput {
   std::int64_t channels = 0;
   Conv2dEpilogue<T> epilogue;
   const T* sums = nullptr;
+  bool is_far = false;  ///< more than kFarBytes
 
   /// The same pixels, from another channel on.
   TileOutput from_channel(std::int64_t channel) const {
@@ -118,12 +123,20 @@ ATTUNE_INLINE V apply_epilogue(const Conv2dEpilogue<T>& e, V v, std::int64_t i, 
   return v;
 }
 
-/// The same without a norm for many vectors, each step being decided on once for all of them:
-/// for_each(body) calls body(vector, i, c) for each.
+/// The same for many vectors, each step being decided on once for all of them: for_each(body) calls
+/// body(vector, i, c) for each.
 template <typename T, typename ForEach>
 ATTUNE_INLINE void apply_epilogue_to_all(const Conv2dEpilogue<T>& e, const ForEach& for_each) {
   if (e.bias) {
     for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA { v += load(e.bias + c); });
+  }
+  if (e.norm) {
+    if (e.norm.y) {
+      for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(e.norm.y + i, v); });
+    }
+    for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA {
+      v = (v - load(e.norm.mean + c)) * load(e.norm.slope + c) + load(e.norm.shift + c);
+    });
   }
   if (e.residual) {
     for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { v += load(e.residual + i); });
@@ -185,6 +198,27 @@ ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileO
   for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(y + i, v); });
 }
 
+/// Fetches the cache lines of neighbouring pixels, kSize elements of each.
+template <bool kWrite, int kPixels, int kSize, typename T>
+ATTUNE_INLINE void prefetch_pixels(const T* first, std::int64_t stride) {
+  constexpr int kLine = 64 / sizeof(T);
+  for (int p = 0; p < kPixels; ++p) {
+    for (int i = 0; i < kSize; i += kLine) __builtin_prefetch(first + p * stride + i, kWrite, 3);
+  }
+}
+
+/// Fetches what finish_tile will write and read, to arrive while the tile is being multiplied.
+template <int kPixels, int kVectors, typename T>
+ATTUNE_INLINE void prefetch_output(const TileOutput<T>& out, std::int64_t at) {
+  constexpr int kWidth = kVectors * kLanes<T>;
+  const Conv2dEpilogue<T>& e = out.epilogue;
+  prefetch_pixels<true, kPixels, kWidth>(out.y + at, out.pixel_stride);
+  if (e.norm.y) prefetch_pixels<true, kPixels, kWidth>(e.norm.y + at, out.pixel_stride);
+  for (const T* read : {e.residual, e.mask}) {
+    if (read) prefetch_pixels<false, kPixels, kWidth>(read + at, out.pixel_stride);
+  }
+}
+
 /// Tiles of kPixels outputs, from pixel `first` on until fewer than that are left in a row of
 /// `pixels` that is `at` elements into `out`; returns the first pixel that is left. A function for
 /// each size: compilers take very long over one that has them all.
@@ -194,6 +228,9 @@ template <int kPixels, int kVectors, typename T>
                                               const TileOutput<T>& out, std::int64_t at,
                                               std::int64_t first, std::int64_t pixels) {
   for (; first + kPixels <= pixels; first += kPixels) {
+    if (out.is_far) {
+      prefetch_output<kPixels, kVectors>(out, at + first * out.pixel_stride);
+    }
     Vector<T> sum[kPixels][kVectors];
     clear(sum);
     multiply_tile(sum, x + first * stride, stride, filter, runs, run_count);

@@ -5,6 +5,7 @@
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/bias_gradient.h"
 #include "attune/kernels/cpu/simd/output_moments.h"
+#include "attune/kernels/cpu/simd/winograd_by_outputs.h"
 #include "attune/kernels/cpu/simd/winograd_tiles.h"
 #include "attune/kernels/memory.h"
 
@@ -53,10 +54,9 @@ class Prefetcher {
  private:
   /// A few images are in the L2 cache anyway.
   static bool is_worthwhile(const Geometry& g) {
-    constexpr std::int64_t kCacheBytes = 256 << 10;
     const std::int64_t in = g.height * g.width * g.channels;
     const std::int64_t out = g.out_height * g.out_width * g.out_channels;
-    return g.images * (in + out) * static_cast<std::int64_t>(sizeof(T)) > kCacheBytes;
+    return g.images * (in + out) * static_cast<std::int64_t>(sizeof(T)) > kFarBytes;
   }
 
   const T* out_;
@@ -81,19 +81,6 @@ std::int64_t tiles_per_weight_block(const Geometry& g) {
   const std::int64_t pairs = g.channels * g.out_channels;
   return pairs <= 16 * 16 ? 32 : pairs <= 64 * 64 ? 16 : 32;
 }
-
-/// A row of zeros for patches at the border.
-template <typename T>
-class ZeroRow {
- public:
-  explicit ZeroRow(const Geometry& g) : zeros_(kPatch * g.channels) {
-    std::fill_n(zeros_.data(), kPatch * g.channels, T(0));
-  }
-  const T* data() const { return zeros_.data(); }
-
- private:
-  Workspace<T> zeros_;
-};
 
 /// out = epilogue(correlation of source with w), any tiles of it at a time: forward and
 /// backward-input alike.
@@ -269,47 +256,6 @@ void with_vectors(std::int64_t out_channels, const Body& body) {
   out_channels > kLanes<T> ? body.template operator()<2>() : body.template operator()<1>();
 }
 
-/// The same where there are few tiles and a large filter, which is then better taken once, a block
-/// of outputs at a time, than streamed for each block of tiles: it never leaves the cache that it
-/// is transformed into.
-template <int kVectors, typename T>
-void correlate_by_outputs(T* out, const T* source, const T* w, const Geometry& g,
-                          const FilterView& view, const Conv2dEpilogue<T>& epilogue) {
-  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
-  const BlockLayout layout{g.tiles(), g.channels, 1, kWidth};
-  const ZeroRow<T> zeros(g);
-  const Workspace<T> patches(layout.in_size());
-  parallel_for(g.tiles(), [&](std::int64_t t) {
-    transform_patches(patches.data() + t * kBlock, layout,
-                      patch_at(source, g, position(g, t), zeros.data()));
-  });
-  const std::int64_t blocks = ceil_div(g.out_channels, kWidth);
-  const std::int64_t workers = std::min(blocks, kMaxWorkers);
-  const std::int64_t u_frequency = g.channels * kWidth + BlockLayout::kGap;
-  const std::int64_t u_size = kFrequencies * u_frequency;
-  const Workspace<T> scratch(workers * (u_size + layout.out_size()));
-  parallel_for_workers(blocks, workers, [&](std::int64_t block, std::int64_t worker) {
-    T* u = scratch.data() + worker * (u_size + layout.out_size());
-    T* products = u + u_size;
-    for (std::int64_t c = 0; c < g.channels; c += kBlock) {
-      transform_filter_block<kVectors>(u + c * kWidth, u_frequency, w, view, block * kWidth, c);
-    }
-    for (int f = 0; f < kFrequencies; ++f) {
-      multiply_frequency<kVectors>(products + f * layout.out_frequency(),
-                                   patches.data() + f * layout.in_frequency(), u + f * u_frequency,
-                                   layout, g.tiles());
-    }
-    for_each_tile(g, {0, g.tiles()}, [&](std::int64_t t, const TilePosition& at) {
-      transform_products(out, epilogue, extent_of(g, at), products + t * kWidth, layout,
-                         block * kWidth);
-    });
-  });
-}
-
-bool is_filter_large(const Geometry& g) {
-  return g.tiles() <= 128 && g.channels * g.out_channels >= 256 * 256;
-}
-
 template <typename T>
 void correlate(T* out, const T* source, const Filter<T>& w, const Geometry& g,
                const FilterView& view, const Conv2dEpilogue<T>& epilogue) {
@@ -375,8 +321,13 @@ void winograd_backward_input(T* dx, const T* dy, const Filter<T>& w, const Conv2
 template <typename T>
 void winograd_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s, bool accumulate,
                               double* dy_sums) {
+  const Geometry g = forward_geometry(s);
   with_vectors<T>(s.k, [&]<int kVectors>() {
-    FilterGradient<kVectors, T> gradient(x, dy, forward_geometry(s), dy_sums);
+    if (is_filter_large(g)) {
+      filter_gradient_by_outputs<kVectors>(dw, x, dy, g, filter_view(s), accumulate, dy_sums);
+      return;
+    }
+    FilterGradient<kVectors, T> gradient(x, dy, g, dy_sums);
     const std::int64_t tasks = gradient.tasks();
     parallel_for_workers(tasks, tasks, [&](std::int64_t task, std::int64_t worker) {
       gradient.add(task, gradient.tiles_of(task), worker);

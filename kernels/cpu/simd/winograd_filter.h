@@ -71,7 +71,45 @@ void transform_filters(T* u, std::int64_t frequency, const T* w, const FilterVie
   });
 }
 
-/// dw (+)= G^T (sum of the slices' du) G, `slice_size` elements between slices.
+/// dw (+)= G^T (sum of the slices' du) G for outputs [k, k + width) and inputs [c, c + kBlock):
+/// `du` is where the first of these inputs is, `frequency` elements before its next frequency and
+/// `slice_size` before the next slice.
+template <int kVectors, typename T>
+void gather_filter_block(T* dw, const T* du, std::int64_t frequency, std::int64_t slices,
+                         std::int64_t slice_size, const FilterView& view, std::int64_t k,
+                         std::int64_t c, bool accumulate) {
+  constexpr std::int64_t kWidth = kVectors * kLanes<T>;
+  alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
+  for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
+    Vector<T> half[3][kPatch];
+    unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      Vector<T> u[kPatch], column[3];
+      unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
+        const T* from = du + (i * kPatch + j) * frequency + lane;
+        u[i] = load(from);
+        for (std::int64_t slice = 1; slice < slices; ++slice) {
+          u[i] += load(from + slice * slice_size);
+        }
+      });
+      transform_filter_gradient(column, u);
+      unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
+    });
+    unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
+      Vector<T> row[3];
+      transform_filter_gradient(row, half[i]);
+      unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
+        store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]);
+      });
+    });
+  }
+  const std::int64_t live = std::min(kWidth, view.outputs - k);
+  for (std::int64_t t = 0; t < 9; ++t) {
+    transpose_rows(dw + k * view.output_stride + view.tap(t) + c, view.output_stride,
+                   taps + t * kBlock * kWidth, kWidth, kBlock, live, accumulate);
+  }
+}
+
+/// The same for all pairs of input and output: du [frequency][block of outputs][input][width].
 template <int kVectors, typename T>
 void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_t slice_size,
                             const FilterView& view, bool accumulate) {
@@ -80,34 +118,9 @@ void gather_filter_gradient(T* dw, const T* du, std::int64_t slices, std::int64_
   const std::int64_t channel_blocks = view.inputs / kBlock;
   parallel_for(blocks * channel_blocks, [&](std::int64_t task) {
     const std::int64_t k = task / channel_blocks, c = task % channel_blocks * kBlock;
-    alignas(kVectorBytes) T taps[9 * kBlock * kWidth];
-    for (std::int64_t lane = 0; lane < kBlock * kWidth; lane += kLanes<T>) {
-      Vector<T> half[3][kPatch];
-      unroll<kPatch>([&](auto j) ATTUNE_INLINE_LAMBDA {
-        Vector<T> u[kPatch], column[3];
-        unroll<kPatch>([&](auto i) ATTUNE_INLINE_LAMBDA {
-          const T* from = du + (((i * kPatch + j) * blocks + k) * view.inputs + c) * kWidth + lane;
-          u[i] = load(from);
-          for (std::int64_t slice = 1; slice < slices; ++slice) {
-            u[i] += load(from + slice * slice_size);
-          }
-        });
-        transform_filter_gradient(column, u);
-        unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA { half[i][j] = column[i]; });
-      });
-      unroll<3>([&](auto i) ATTUNE_INLINE_LAMBDA {
-        Vector<T> row[3];
-        transform_filter_gradient(row, half[i]);
-        unroll<3>([&](auto j) ATTUNE_INLINE_LAMBDA {
-          store(taps + (i * 3 + j) * kBlock * kWidth + lane, row[j]);
-        });
-      });
-    }
-    const std::int64_t live = std::min(kWidth, view.outputs - k * kWidth);
-    for (std::int64_t t = 0; t < 9; ++t) {
-      transpose_rows(dw + k * kWidth * view.output_stride + view.tap(t) + c, view.output_stride,
-                     taps + t * kBlock * kWidth, kWidth, kBlock, live, accumulate);
-    }
+    gather_filter_block<kVectors>(dw, du + (k * view.inputs + c) * kWidth,
+                                  blocks * view.inputs * kWidth, slices, slice_size, view,
+                                  k * kWidth, c, accumulate);
   });
 }
 

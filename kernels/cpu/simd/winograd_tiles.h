@@ -4,6 +4,7 @@
 
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/winograd_product.h"
+#include "attune/kernels/memory.h"
 
 // Tiles of 4x4 outputs on their way between images and the frequency domain of Winograd's
 // algorithm.
@@ -56,6 +57,19 @@ struct Patch {
   const T* rows[kPatch];
   std::int64_t stride = 0;
   Range columns;
+};
+
+/// A row of zeros for patches at the border.
+template <typename T>
+class ZeroRow {
+ public:
+  explicit ZeroRow(const Geometry& g) : zeros_(kPatch * g.channels) {
+    std::fill_n(zeros_.data(), kPatch * g.channels, T(0));
+  }
+  const T* data() const { return zeros_.data(); }
+
+ private:
+  Workspace<T> zeros_;
 };
 
 /// The patch under the tile at `at`. `zeros` is a row of them for a patch.
@@ -149,11 +163,7 @@ template <bool kWhole, typename T>
       });
     });
   };
-  if (e.norm) {
-    for_each([&](auto& v, auto i, auto c) ATTUNE_INLINE_LAMBDA { v = apply_epilogue(e, v, i, c); });
-  } else {
-    apply_epilogue_to_all(e, for_each);
-  }
+  apply_epilogue_to_all(e, for_each);
   for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(out + i, v); });
 }
 
