@@ -9,6 +9,7 @@
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/data/batch_upload.h"
 #include "attune/data/shuffle.h"
 
 namespace attune {
@@ -28,7 +29,8 @@ class DataLoader::Epoch::Pipeline {
         batches_(loader.batches()),
         slots_(static_cast<std::size_t>(options_.prefetch)),
         next_to_prepare_(first_batch),
-        next_to_consume_(first_batch) {
+        next_to_consume_(first_batch),
+        upload_(loader.options_.device) {
     const std::int64_t useful = std::min<std::int64_t>(options_.workers, batches_ - first_batch);
     for (std::int64_t i = 0; i < useful; ++i) {
       workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
@@ -36,6 +38,22 @@ class DataLoader::Epoch::Pipeline {
   }
 
   std::optional<Batch> next() {
+    if (options_.device == Device::cpu) return next_on_cpu();
+    return upload_.next([this] { return next_on_cpu(); });
+  }
+
+ private:
+  /// A batch in ordinary memory. The vectors are used again and again.
+  struct Slot {
+    bool ready = false;  // guarded by mutex_
+    ImageSize image_size;
+    std::vector<float> pixels;
+    std::vector<std::int64_t> labels;
+    std::vector<std::int64_t> indices;
+    std::exception_ptr error;
+  };
+
+  std::optional<Batch> next_on_cpu() {
     if (next_to_consume_ == batches_) return std::nullopt;
     Slot& slot = slot_of(next_to_consume_);
     if (workers_.empty()) {
@@ -59,17 +77,6 @@ class DataLoader::Epoch::Pipeline {
     slot_free_.notify_all();
     return batch;
   }
-
- private:
-  /// A batch in ordinary memory. The vectors are used again and again.
-  struct Slot {
-    bool ready = false;  // guarded by mutex_
-    ImageSize image_size;
-    std::vector<float> pixels;
-    std::vector<std::int64_t> labels;
-    std::vector<std::int64_t> indices;
-    std::exception_ptr error;
-  };
 
   Slot& slot_of(std::int64_t position) {
     return slots_[static_cast<std::size_t>(position % options_.prefetch)];
@@ -149,13 +156,12 @@ class DataLoader::Epoch::Pipeline {
     const auto [height, width, channels] = slot.image_size;
     const auto count = static_cast<std::int64_t>(slot.indices.size());
     Batch batch;
-    Tensor images = Tensor::empty({count, height, width, channels}, options_.dtype, Device::cpu);
+    batch.images = Tensor::empty({count, height, width, channels}, options_.dtype, Device::cpu);
     visit_floating(options_.dtype, "data loader", [&]<typename T>(T) {
-      std::copy(slot.pixels.begin(), slot.pixels.begin() + images.count(),
-                images.mutable_data<T>());
+      std::copy(slot.pixels.begin(), slot.pixels.begin() + batch.images.count(),
+                batch.images.mutable_data<T>());
     });
-    batch.images = images.to(DefaultDevice::current());
-    batch.targets = Tensor::from(slot.labels, {count});
+    batch.targets = Tensor::from(slot.labels, {count}, Device::cpu);
     batch.indices = slot.indices;
     batch.position = next_to_consume_;
     return batch;
@@ -174,6 +180,7 @@ class DataLoader::Epoch::Pipeline {
   std::vector<Slot> slots_;
   std::int64_t next_to_prepare_;  // guarded by mutex_
   std::int64_t next_to_consume_;  // guarded by mutex_; only the consumer writes it
+  BatchUpload upload_;            // the consumer's
   // The last member, so the first to be destroyed: each thread is asked to stop, then joined.
   std::vector<std::jthread> workers_;
 };

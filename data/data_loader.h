@@ -12,7 +12,7 @@
 
 namespace attune {
 
-/// Images and their classes, as a network takes them, on the consumer's default device.
+/// Images and their classes, as a network takes them.
 struct Batch {
   Tensor images;                      // [N, H, W, C], float32 or float64
   Tensor targets;                     // [N], int64
@@ -36,6 +36,9 @@ struct DataLoaderOptions {
   int prefetch = 4;
   /// float32 or float64. Images are computed in float32 either way.
   DType dtype = DType::float32;
+  /// Where batches are. On a GPU, each is sent there while the one before is computed with, by two
+  /// buffers in turn: the tensors of a batch are overwritten by those of the next but one.
+  Device device = DefaultDevice::current();
 };
 
 /// Cuts a data set into batches:

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 // What the rest of the library knows of CUDA. Without CUDA, no_cuda.cpp has all of this.
 namespace attune::kernels::cuda {
@@ -37,5 +38,26 @@ void copy_to_host(void* to, const void* from, std::int64_t bytes);
 
 /// Waits for all kernels and copies of the current GPU.
 void wait();
+
+/// Sends the host's bytes to the current GPU while kernels run.
+class Upload {
+ public:
+  explicit Upload(std::int64_t bytes);
+  /// Waits for the copy under way to end.
+  ~Upload();
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
+
+  /// `bytes` of host memory, to be filled before begin(). Waits for the last copy from it to end.
+  void* host();
+  /// Begins to copy them to `to`, after all kernels so far, beside those that are launched later.
+  void begin(void* to);
+  /// Kernels that are launched from now on run after the copy.
+  void end();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
 
 }  // namespace attune::kernels::cuda

@@ -25,4 +25,11 @@ void copy_to_device(void* /*to*/, const void* /*from*/, std::int64_t /*bytes*/) 
 void copy_to_host(void* /*to*/, const void* /*from*/, std::int64_t /*bytes*/) {}
 void wait() {}
 
+struct Upload::Parts {};
+Upload::Upload(std::int64_t /*bytes*/) {}
+Upload::~Upload() = default;
+void* Upload::host() { return nullptr; }
+void Upload::begin(void* /*to*/) {}
+void Upload::end() {}
+
 }  // namespace attune::kernels::cuda

@@ -18,6 +18,7 @@ thread_local int current = 0;
 
 struct State {
   cudaStream_t stream = nullptr;
+  cudaStream_t copy_stream = nullptr;
   BadTarget* bad_target = nullptr;
 };
 
@@ -89,6 +90,7 @@ void use_device(int index, const char* op) {
   check(cudaHostAlloc(&host_memory, sizeof(BadTarget), cudaHostAllocPortable),
         "allocating host memory");
   own.bad_target = new (host_memory) BadTarget;
+  check(cudaStreamCreateWithFlags(&own.copy_stream, cudaStreamNonBlocking), "creating a stream");
   check(cudaStreamCreateWithFlags(&own.stream, cudaStreamNonBlocking), "creating a stream");
 }
 
@@ -97,6 +99,11 @@ cudaStream_t stream() { return stream_of(current); }
 cudaStream_t stream_of(int index) noexcept {
   const std::lock_guard lock(states().mutex);
   return states().of_device[static_cast<std::size_t>(index)].stream;
+}
+
+cudaStream_t copy_stream() {
+  const std::lock_guard lock(states().mutex);
+  return states().of_device[static_cast<std::size_t>(current)].copy_stream;
 }
 
 BadTarget* bad_target() {

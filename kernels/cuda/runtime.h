@@ -17,6 +17,9 @@ cudaStream_t stream();
 /// That of another device; null if nobody has used it.
 cudaStream_t stream_of(int index) noexcept;
 
+/// Where copies beside the kernels of the current device run.
+cudaStream_t copy_stream();
+
 /// Waits for all that the current device has been given to do. Throws Error if that fails, or if a
 /// kernel has reported something.
 void synchronize(const char* what);

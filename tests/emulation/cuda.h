@@ -32,6 +32,7 @@ CUresult cuMemGetAllocationGranularity(std::size_t* granularity,
                                        CUmemAllocationGranularity_flags which);
 CUresult cuMemAddressReserve(CUdeviceptr* address, std::size_t bytes, std::size_t alignment,
                              CUdeviceptr wanted, unsigned long long flags);
+CUresult cuMemAddressFree(CUdeviceptr address, std::size_t bytes);
 CUresult cuMemCreate(CUmemGenericAllocationHandle* memory, std::size_t bytes,
                      const CUmemAllocationProp* properties, unsigned long long flags);
 CUresult cuMemMap(CUdeviceptr address, std::size_t bytes, std::size_t offset,

@@ -33,6 +33,10 @@ CUresult cuMemAddressReserve(CUdeviceptr* address, std::size_t bytes, std::size_
   return CUDA_SUCCESS;
 }
 
+CUresult cuMemAddressFree(CUdeviceptr address, std::size_t bytes) {
+  return munmap(pointer(address), bytes) == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
 CUresult cuMemCreate(CUmemGenericAllocationHandle* memory, std::size_t bytes,
                      const CUmemAllocationProp* /*properties*/, unsigned long long /*flags*/) {
   if (bytes == 0 || bytes % kGranularity != 0) return CUDA_ERROR_INVALID_VALUE;
@@ -76,6 +80,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function,
   *function = nullptr;
   look_up("cuMemGetAllocationGranularity", cuMemGetAllocationGranularity);
   look_up("cuMemAddressReserve", cuMemAddressReserve);
+  look_up("cuMemAddressFree", cuMemAddressFree);
   look_up("cuMemCreate", cuMemCreate);
   look_up("cuMemMap", cuMemMap);
   look_up("cuMemSetAccess", cuMemSetAccess);

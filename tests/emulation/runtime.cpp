@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #if defined(EMULATION_ASAN)
 #include <sanitizer/asan_interface.h>
@@ -38,14 +39,14 @@ Device& device() {
   return *instance;
 }
 
+}  // namespace
+
+namespace emulation {
+
 cudaError_t remember(cudaError_t error) {
   if (error != cudaSuccess) device().last_error = error;
   return error;
 }
-
-}  // namespace
-
-namespace emulation {
 
 DeviceMemoryInUse::DeviceMemoryInUse() {
   Device& gpu = device();
@@ -83,8 +84,8 @@ void return_device_memory(std::size_t bytes) {
   gpu.bytes_in_use -= bytes;
 }
 
-cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
-                   const std::function<void()>& kernel) {
+cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes, EmulatedStream* stream,
+                   std::function<void()> kernel) {
   if (device().launch_error != cudaSuccess) return remember(device().launch_error);
   const std::size_t size = std::size_t{block.x} * block.y * block.z;
   const bool empty = grid.x == 0 || grid.y == 0 || grid.z == 0 || size == 0;
@@ -92,12 +93,16 @@ cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
       grid.z > 0xffffU || shared_bytes > kMostSharedBytes) {
     return remember(cudaErrorInvalidConfiguration);
   }
-  const DeviceMemoryInUse in_use;
-  run_grid(grid, block, shared_bytes, kernel);
+  enqueue(stream, [=, kernel = std::move(kernel)] {
+    const DeviceMemoryInUse in_use;
+    run_grid(grid, block, shared_bytes, kernel);
+  });
   return cudaSuccess;
 }
 
 }  // namespace emulation
+
+using emulation::remember;
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
@@ -117,6 +122,10 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal";
     case cudaErrorNoKernelImageForDevice:
       return "no kernel image is available for execution on the device";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
   }
   return "unrecognized error code";
 }
@@ -147,14 +156,6 @@ cudaError_t cudaSetDevice(int index) {
   if (device().driver_error != cudaSuccess) return remember(device().driver_error);
   return index == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice);
 }
-
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) {
-  static EmulatedStream only_stream;
-  *stream = &only_stream;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t /*stream*/) { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** address, std::size_t bytes) {
   Device& gpu = device();
@@ -196,6 +197,7 @@ cudaError_t cudaFreeHost(void* address) {
 }
 
 cudaError_t cudaFree(void* address) {
+  emulation::work_off_streams();
   Device& gpu = device();
   const std::lock_guard lock(gpu.mutex);
   if (address == nullptr) return cudaSuccess;
@@ -221,14 +223,18 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind /*kind*/,
-                            cudaStream_t /*stream*/) {
-  const emulation::DeviceMemoryInUse in_use;
-  if (bytes > 0) std::memcpy(to, from, bytes);
+                            cudaStream_t stream) {
+  emulation::enqueue(stream, [=] {
+    const emulation::DeviceMemoryInUse in_use;
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  });
   return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes, cudaStream_t /*stream*/) {
-  const emulation::DeviceMemoryInUse in_use;
-  if (bytes > 0) std::memset(address, value, bytes);
+cudaError_t cudaMemsetAsync(void* address, int value, std::size_t bytes, cudaStream_t stream) {
+  emulation::enqueue(stream, [=] {
+    const emulation::DeviceMemoryInUse in_use;
+    if (bytes > 0) std::memset(address, value, bytes);
+  });
   return cudaSuccess;
 }

@@ -7,7 +7,7 @@
 
 // The functions of the CUDA runtime that attune calls. The device's memory is ordinary memory,
 // which AddressSanitizer hides while no kernel and no copy is under way: a device pointer used by
-// the host is then an error, as on a machine with a GPU. Streams do their work at once.
+// the host is then an error, as on a machine with a GPU.
 
 enum cudaError_t {
   cudaSuccess = 0,
@@ -18,6 +18,8 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 enum cudaMemcpyKind {
   cudaMemcpyHostToHost,
@@ -32,8 +34,13 @@ enum cudaDriverEntryPointQueryResult {
 };
 inline constexpr unsigned long long cudaEnableDefault = 0;
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-struct EmulatedStream {};
+struct EmulatedStream;
+struct EmulatedEvent;
+struct EmulatedGraph;
 using cudaStream_t = EmulatedStream*;
+using cudaEvent_t = EmulatedEvent*;
+using cudaGraph_t = EmulatedGraph*;
+using cudaGraphExec_t = EmulatedGraph*;
 
 struct cudaDeviceProp {
   char name[256];
@@ -58,6 +65,24 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
 inline constexpr unsigned cudaStreamNonBlocking = 1;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+
+inline constexpr unsigned cudaEventDisableTiming = 2;
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 
 cudaError_t cudaMalloc(void** address, std::size_t bytes);
 /// Memory that the host may use as well, so AddressSanitizer hides nothing of it.
@@ -96,8 +121,18 @@ void set_device_memory(std::size_t bytes);
 bool take_device_memory(std::size_t bytes);
 void return_device_memory(std::size_t bytes);
 
-cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes,
-                   const std::function<void()>& kernel);
+/// Gives a stream something to do; none: does it at once.
+void enqueue(EmulatedStream* stream, std::function<void()> work);
+/// Waits for all streams, whether or not one is recorded.
+void work_off_streams();
+/// How often somebody has waited for a stream.
+long times_synchronized();
+
+/// Keeps the error for cudaGetLastError(), and returns it.
+cudaError_t remember(cudaError_t error);
+
+cudaError_t launch(dim3 grid, dim3 block, std::size_t shared_bytes, EmulatedStream* stream,
+                   std::function<void()> kernel);
 
 }  // namespace emulation
 
@@ -119,6 +154,6 @@ struct cudaLaunchConfig_t {  // gridDim and blockDim are taken, see cuda_runtime
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  return emulation::launch(config->grid, config->block, config->dynamicSmemBytes,
-                           [&] { kernel(arguments...); });
+  return emulation::launch(config->grid, config->block, config->dynamicSmemBytes, config->stream,
+                           [=] { kernel(arguments...); });
 }

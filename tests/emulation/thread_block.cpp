@@ -150,12 +150,12 @@ IdleBlocks& idle_blocks() {
   return blocks;
 }
 
+}  // namespace
+
 unsigned seed() {
   const char* text = std::getenv("ATTUNE_EMULATION_SEED");
   return text != nullptr ? static_cast<unsigned>(std::strtoul(text, nullptr, 10)) : 1;
 }
-
-}  // namespace
 
 Thread::Thread() : fiber(run_threads) {}
 

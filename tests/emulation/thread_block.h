@@ -101,8 +101,11 @@ struct ThreadBlock {
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local ThreadBlock* this_block;
 
 /// Runs `kernel` for each thread of each block: the blocks in random order on all processors, their
-/// threads in random order too. The seed is the environment variable ATTUNE_EMULATION_SEED.
+/// threads in random order too.
 void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& kernel);
+
+/// What all that is left to chance begins with: the environment variable ATTUNE_EMULATION_SEED.
+unsigned seed();
 
 /// __syncthreads().
 void synchronize_block(Where where);
