@@ -4,15 +4,12 @@
 #include <numbers>
 
 #include "attune/core/error.h"
+#include "attune/kernels/philox_sequence.h"
 
 namespace attune {
 namespace {
 
-// 53 random bits in [0, 1).
-double uniform_double(std::uint32_t a, std::uint32_t b) {
-  const std::uint64_t bits = (std::uint64_t{a} << 32 | b) >> 11;
-  return static_cast<double>(bits) * 0x1p-53;
-}
+using kernels::uniform_from;
 
 // Box and Muller (1958). 1 - u is in (0, 1], so the logarithm is finite.
 double normal_from(double u, double v) {
@@ -31,8 +28,8 @@ Tensor generate(const Shape& shape, Generator& generator, DType dtype, Device de
 #pragma omp parallel for schedule(static) num_threads(num_threads()) if (count > 4096)
     for (std::int64_t i = 0; i < count; ++i) {
       const auto words = philox(generator.seed, stream, static_cast<std::uint64_t>(i));
-      elements[i] = static_cast<T>(
-          value(uniform_double(words[0], words[1]), uniform_double(words[2], words[3])));
+      elements[i] =
+          static_cast<T>(value(uniform_from(words[0], words[1]), uniform_from(words[2], words[3])));
     }
     return result.to(device);
   });
@@ -45,22 +42,11 @@ std::uint32_t RandomStream::next() {
   return block_[position_++ % 4];
 }
 
-double RandomStream::uniform() {
-  const std::uint32_t first = next();
-  return uniform_double(first, next());
-}
+double RandomStream::uniform() { return kernels::next_uniform(*this); }
 
 std::int64_t RandomStream::below(std::int64_t n) {
   if (n <= 0) throw Error("RandomStream::below: n must be positive");
-  const auto bound = static_cast<std::uint64_t>(n);
-  // Values past the last whole multiple of n would favour small results: draw again.
-  const std::uint64_t limit = bound * (~std::uint64_t{0} / bound);
-  std::uint64_t value = 0;
-  do {
-    value = std::uint64_t{next()} << 32;
-    value |= next();
-  } while (value >= limit);
-  return static_cast<std::int64_t>(value % bound);
+  return kernels::next_below(*this, n);
 }
 
 double RandomStream::normal() {

@@ -10,21 +10,39 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/data/batch_upload.h"
+#include "attune/data/resident_images.h"
 #include "attune/data/shuffle.h"
 
 namespace attune {
+namespace {
+
+std::uint64_t augment_seed(const DataLoaderOptions& options, std::int64_t epoch) {
+  return derive_seed(options.seed, RandomUse::augment, static_cast<std::uint64_t>(epoch));
+}
+
+}  // namespace
+
+/// Where the batches of an epoch come from.
+class DataLoader::Epoch::Source {
+ public:
+  Source() = default;
+  virtual ~Source() = default;
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  virtual std::optional<Batch> next() = 0;
+};
 
 /// Prepares the batches of one epoch. Batch p is staged in slot p % prefetch. A worker may fill the
 /// slot once the batch that used it before has been consumed; the consumer takes slots in order. So
 /// at any time a slot belongs to one thread, and only the counters need the mutex.
-class DataLoader::Epoch::Pipeline {
+class DataLoader::Epoch::Pipeline : public Source {
  public:
   Pipeline(const DataLoader& loader, std::int64_t epoch, std::int64_t first_batch)
       : dataset_(loader.dataset_),
         transform_(loader.transform_),
         options_(loader.options_),
-        augment_seed_(
-            derive_seed(options_.seed, RandomUse::augment, static_cast<std::uint64_t>(epoch))),
+        augment_seed_(augment_seed(options_, epoch)),
         order_(loader.order(epoch)),
         batches_(loader.batches()),
         slots_(static_cast<std::size_t>(options_.prefetch)),
@@ -37,7 +55,7 @@ class DataLoader::Epoch::Pipeline {
     }
   }
 
-  std::optional<Batch> next() {
+  std::optional<Batch> next() override {
     if (options_.device == Device::cpu) return next_on_cpu();
     return upload_.next([this] { return next_on_cpu(); });
   }
@@ -185,14 +203,47 @@ class DataLoader::Epoch::Pipeline {
   std::vector<std::jthread> workers_;
 };
 
+/// Has them made on the device where the images are.
+class DataLoader::Epoch::Resident : public Source {
+ public:
+  Resident(const DataLoader& loader, std::int64_t epoch, std::int64_t first_batch)
+      : images_(loader.resident_),
+        options_(loader.options_),
+        augment_seed_(augment_seed(loader.options_, epoch)),
+        order_(loader.order(epoch)),
+        order_on_device_(Tensor::from(order_, {std::ssize(order_)}, options_.device)),
+        batches_(loader.batches()),
+        next_(first_batch) {}
+
+  std::optional<Batch> next() override {
+    if (next_ == batches_) return std::nullopt;
+    const std::int64_t begin = next_ * options_.batch_size;
+    const std::int64_t end = std::min(begin + options_.batch_size, std::ssize(order_));
+    Batch batch =
+        images_->make(order_on_device_, begin, end - begin, augment_seed_, options_.dtype);
+    batch.indices.assign(order_.begin() + begin, order_.begin() + end);
+    batch.position = next_++;
+    return batch;
+  }
+
+ private:
+  const std::shared_ptr<const ResidentImages> images_;
+  const DataLoaderOptions options_;
+  const std::uint64_t augment_seed_;
+  const std::vector<std::int64_t> order_;
+  const Tensor order_on_device_;
+  const std::int64_t batches_;
+  std::int64_t next_;
+};
+
 // ---- Epoch ----
 
-DataLoader::Epoch::Epoch(std::unique_ptr<Pipeline> pipeline) : pipeline_(std::move(pipeline)) {}
+DataLoader::Epoch::Epoch(std::unique_ptr<Source> source) : source_(std::move(source)) {}
 DataLoader::Epoch::Epoch(Epoch&&) noexcept = default;
 DataLoader::Epoch& DataLoader::Epoch::operator=(Epoch&&) noexcept = default;
 DataLoader::Epoch::~Epoch() = default;
 
-std::optional<Batch> DataLoader::Epoch::next() { return pipeline_->next(); }
+std::optional<Batch> DataLoader::Epoch::next() { return source_->next(); }
 
 DataLoader::Epoch::Iterator DataLoader::Epoch::begin() {
   current_ = next();
@@ -227,6 +278,9 @@ DataLoader::DataLoader(std::shared_ptr<const Dataset> dataset, Compose transform
                             dataset_->size(), options_.batch_size,
                             options_.drop_last ? " (drop_last is on)" : ""));
   }
+  if (options_.resident) {
+    resident_ = std::make_shared<ResidentImages>(*dataset_, transform_, options_.device);
+  }
 }
 
 std::int64_t DataLoader::batches() const {
@@ -251,6 +305,7 @@ DataLoader::Epoch DataLoader::epoch(std::int64_t epoch, std::int64_t first_batch
     throw Error(format_text("data loader: batch {} is not within the {} of an epoch", first_batch,
                             batches()));
   }
+  if (resident_) return Epoch(std::make_unique<Epoch::Resident>(*this, epoch, first_batch));
   return Epoch(std::make_unique<Epoch::Pipeline>(*this, epoch, first_batch));
 }
 

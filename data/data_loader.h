@@ -39,7 +39,14 @@ struct DataLoaderOptions {
   /// Where batches are. On a GPU, each is sent there while the one before is computed with, by two
   /// buffers in turn: the tensors of a batch are overwritten by those of the next but one.
   Device device = DefaultDevice::current();
+  /// Keeps the whole data set on `device`, as bytes, and makes the batches there, each by one
+  /// kernel: for small images of one size, and a transform of RandomCrop to that size,
+  /// HorizontalFlip and Normalize, in this order, or some of them. The same images bit for bit.
+  /// There are no workers, and tensors of a batch stay what they are.
+  bool resident = false;
 };
+
+class ResidentImages;
 
 /// Cuts a data set into batches:
 ///
@@ -56,7 +63,8 @@ class DataLoader {
  public:
   class Epoch;
 
-  /// Throws Error if the options make no sense or do not give a single batch.
+  /// Throws Error if the options make no sense, do not give a single batch, or ask for a resident
+  /// data set with images or a transform that there is no kernel for.
   DataLoader(std::shared_ptr<const Dataset> dataset, Compose transform,
              const DataLoaderOptions& options);
 
@@ -74,6 +82,7 @@ class DataLoader {
   std::shared_ptr<const Dataset> dataset_;
   Compose transform_;
   DataLoaderOptions options_;
+  std::shared_ptr<const ResidentImages> resident_;
 };
 
 /// One pass over the data, and the threads that prepare it. May be destroyed at any time, also when
@@ -113,10 +122,12 @@ class DataLoader::Epoch {
 
  private:
   friend class DataLoader;
+  class Source;
   class Pipeline;
-  explicit Epoch(std::unique_ptr<Pipeline> pipeline);
+  class Resident;
+  explicit Epoch(std::unique_ptr<Source> source);
 
-  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<Source> source_;
   std::optional<Batch> current_;  // what the iterator shows
 };
 

@@ -35,6 +35,7 @@ class Compose : public Transform {
 
   /// Adds one more at the end.
   Compose& then(std::shared_ptr<const Transform> transform);
+  const std::vector<std::shared_ptr<const Transform>>& steps() const { return steps_; }
   void apply(Image& image, RandomStream& random) const override;
   /// The steps' descriptions, one a line.
   std::string description() const override;
@@ -50,6 +51,9 @@ class RandomCrop : public Transform {
   RandomCrop(std::int64_t height, std::int64_t width, std::int64_t padding = 0);
   void apply(Image& image, RandomStream& random) const override;
   std::string description() const override;
+  std::int64_t height() const { return height_; }
+  std::int64_t width() const { return width_; }
+  std::int64_t padding() const { return padding_; }
 
  private:
   std::int64_t height_;
@@ -76,6 +80,7 @@ class HorizontalFlip : public Transform {
   explicit HorizontalFlip(double probability = 0.5);
   void apply(Image& image, RandomStream& random) const override;
   std::string description() const override;
+  double probability() const { return probability_; }
 
  private:
   double probability_;
@@ -133,6 +138,7 @@ class Normalize : public Transform {
   explicit Normalize(ChannelStatistics statistics);
   void apply(Image& image, RandomStream& random) const override;
   std::string description() const override;
+  const ChannelStatistics& statistics() const { return statistics_; }
 
  private:
   ChannelStatistics statistics_;

@@ -93,3 +93,28 @@ TEST_CASE("upload: a loader's batches on the GPU are those on the CPU, and nobod
     CHECK(i == results.size());
   }
 }
+
+TEST_CASE("a resident data set gives the CPU's very batches, and nobody waits for them") {
+  const auto dataset = std::make_shared<SyntheticShapes>(Domain::source, Split::train, 70);
+  DataLoaderOptions options{.batch_size = 16, .shuffle = true, .seed = 3};
+  const Compose transform = cifar_train(synthetic_shapes_statistics());
+  const DataLoader on_cpu(dataset, transform, options);
+  options.device = kGpu;
+  options.resident = true;
+  const DataLoader on_gpu(dataset, transform, options);
+  for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
+    DataLoader::Epoch batches = on_gpu.epoch(epoch);
+    const long before = emulation::times_synchronized();
+    std::vector<Batch> made;
+    while (std::optional<Batch> batch = batches.next()) made.push_back(*batch);
+    CHECK(emulation::times_synchronized() == before);
+    std::size_t i = 0;
+    for (const Batch& batch : on_cpu.epoch(epoch)) {
+      CHECK(made.at(i).images.device() == kGpu);
+      CHECK(made[i].images.to_vector<float>() == batch.images.to_vector<float>());
+      CHECK(made[i].targets.to_vector<double>() == batch.targets.to_vector<double>());
+      ++i;
+    }
+    CHECK(i == made.size());
+  }
+}
