@@ -3,12 +3,14 @@
 #include <cstdint>
 
 #include "attune/kernels/device.h"
+#include "attune/kernels/step_value.h"
 
 namespace attune::kernels {
 
 /// Which elements are dropped: the random stream that decides, and the probability p in [0, 1).
 struct DropoutMask {
-  std::uint64_t seed = 0, stream = 0;
+  std::uint64_t seed = 0;
+  StepValue<std::uint64_t> stream = 0;
   double p = 0;
 };
 

@@ -28,9 +28,9 @@ void adam_step(Device device, std::span<const AdamTensor<T>> tensors,
 }
 
 template <typename T>
-void ema_step(Device device, T* average, const T* w, std::int64_t count, double decay) {
+void ema_step(Device device, T* average, const T* w, std::int64_t count, StepValue<double> decay) {
   dispatch(
-      device, "ema_step", [&] { cpu::ema_step(average, w, count, decay); },
+      device, "ema_step", [&] { cpu::ema_step(average, w, count, decay.value); },
       [&] { cuda::ema_step(average, w, count, decay); });
 }
 
@@ -38,7 +38,7 @@ template void sgd_step(Device, std::span<const SgdTensor<float>>, const SgdSetti
 template void sgd_step(Device, std::span<const SgdTensor<double>>, const SgdSettings&);
 template void adam_step(Device, std::span<const AdamTensor<float>>, const AdamSettings&);
 template void adam_step(Device, std::span<const AdamTensor<double>>, const AdamSettings&);
-template void ema_step(Device, float*, const float*, std::int64_t, double);
-template void ema_step(Device, double*, const double*, std::int64_t, double);
+template void ema_step(Device, float*, const float*, std::int64_t, StepValue<double>);
+template void ema_step(Device, double*, const double*, std::int64_t, StepValue<double>);
 
 }  // namespace attune::kernels

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "attune/kernels/device.h"
+#include "attune/kernels/step_value.h"
 
 namespace attune::kernels {
 
@@ -28,7 +29,8 @@ struct AdamTensor {
 
 /// Settings of one SGD update, as PyTorch defines them.
 struct SgdSettings {
-  double lr = 0, momentum = 0, dampening = 0, weight_decay = 0;
+  StepValue<double> lr = 0;
+  double momentum = 0, dampening = 0, weight_decay = 0;
   bool nesterov = false;
   bool first_step = false;  ///< the velocity starts as the gradient itself, without dampening
 };
@@ -45,9 +47,10 @@ void sgd_step(Device device, std::span<const SgdTensor<T>> tensors, const SgdSet
 
 /// Settings of one Adam update. `step` counts from 1.
 struct AdamSettings {
-  double lr = 0, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  StepValue<double> lr = 0;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = false;  ///< AdamW: w shrinks by lr * weight_decay, outside the moments
-  std::int64_t step = 1;
+  StepValue<std::int64_t> step = 1;
 };
 
 /// Likewise one step of Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), or of AdamW (Loshchilov
@@ -65,6 +68,6 @@ void adam_step(Device device, std::span<const AdamTensor<T>> tensors, const Adam
 
 /// average = decay * average + (1 - decay) * w.
 template <typename T>
-void ema_step(Device device, T* average, const T* w, std::int64_t count, double decay);
+void ema_step(Device device, T* average, const T* w, std::int64_t count, StepValue<double> decay);
 
 }  // namespace attune::kernels

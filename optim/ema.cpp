@@ -7,6 +7,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/profile.h"
+#include "attune/core/step_graph.h"
 #include "attune/kernels/optimizer_step.h"
 #include "attune/optim/state_reader.h"
 
@@ -51,18 +52,19 @@ void Ema::update() {
         "to() has changed since; build a new Ema from the model's parameters",
         i, describe(tensors_[i])));
   }
-  double decay = options_.decay;
-  if (options_.warm_up) {
-    const auto t = static_cast<double>(updates_);
-    decay = std::min(decay, (1 + t) / (10 + t));
-  }
+  ++updates_;
+  if (recording_step()) before_replay([this] { ++updates_; });
+  const auto decay = step_value<double>([this] {
+    if (!options_.warm_up) return options_.decay;
+    const auto before = static_cast<double>(updates_ - 1);
+    return std::min(options_.decay, (1 + before) / (10 + before));
+  });
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     visit_floating(tensors_[i].dtype(), "Ema", [&]<typename T>(T) {
       kernels::ema_step(tensors_[i].device(), averages_[i].mutable_data<T>(),
                         std::as_const(tensors_[i]).data<T>(), tensors_[i].count(), decay);
     });
   }
-  ++updates_;
 }
 
 void Ema::copy_to(std::vector<Tensor> targets) const {

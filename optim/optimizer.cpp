@@ -8,6 +8,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/profile.h"
+#include "attune/core/step_graph.h"
 #include "attune/optim/state_reader.h"
 
 namespace attune {
@@ -90,6 +91,10 @@ void Optimizer::prepare_step() {
       if (!is_updated(param)) continue;
       check_compatible((name_ + ": step").c_str(), param, param.grad());
       if (!group.states[i].moments.empty()) continue;
+      if (recording_step() && !moment_names_.empty()) {
+        throw Error(format_text("{}: step: a step that is being recorded is the first of {}", name_,
+                                param_name(g, i)));
+      }
       std::vector<Tensor> moments;
       for (std::size_t m = 0; m < moment_names_.size(); ++m) {
         moments.push_back(
@@ -112,6 +117,7 @@ void Optimizer::step(Group& group) {
   struct Batch {
     std::int64_t steps;
     std::vector<Update> updates;
+    std::vector<std::size_t> numbers;  // in the group
   };
   std::vector<Batch> batches;
   for (std::size_t i = 0; i < group.params.size(); ++i) {
@@ -124,11 +130,20 @@ void Optimizer::step(Group& group) {
       return other.steps == state.steps && first.dtype() == param.dtype() &&
              first.device() == param.device();
     });
-    if (batch == batches.end()) batch = batches.insert(batch, {state.steps, {}});
+    if (batch == batches.end()) batch = batches.insert(batch, {state.steps, {}, {}});
     batch->updates.push_back({param, param.grad(), state.moments});
+    batch->numbers.push_back(i);
   }
   for (Batch& batch : batches) {
-    update(std::move(batch.updates), {group.lr, group.weight_decay, batch.steps});
+    if (recording_step()) {
+      before_replay([&group, numbers = batch.numbers] {
+        for (const std::size_t i : numbers) ++group.states[i].steps;
+      });
+    }
+    const auto lr = step_value<double>([&group] { return group.lr; });
+    const auto steps = step_value<std::int64_t>(
+        [&group, first = batch.numbers.front()] { return group.states[first].steps; });
+    update(std::move(batch.updates), {lr, group.weight_decay, steps});
   }
 }
 

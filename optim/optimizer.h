@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "attune/core/tensor.h"
+#include "attune/kernels/step_value.h"
 
 namespace attune {
 
@@ -76,8 +77,9 @@ class Optimizer {
   };
   /// What several parameters have in common in an update.
   struct UpdateSettings {
-    double lr, weight_decay;
-    std::int64_t steps;  // updates so far, the current one included
+    kernels::StepValue<double> lr;
+    double weight_decay;
+    kernels::StepValue<std::int64_t> steps;  // updates so far, the current one included
   };
 
   /// `name` begins every error message. `moment_names` says which tensors are kept beside each

@@ -41,7 +41,7 @@ void Sgd::update(std::vector<Update> updates, const UpdateSettings& common) cons
                                       .dampening = options_.dampening,
                                       .weight_decay = common.weight_decay,
                                       .nesterov = options_.nesterov,
-                                      .first_step = common.steps == 1};
+                                      .first_step = common.steps.value == 1};
   const Tensor& first = updates.front().param;
   visit_floating(first.dtype(), "Sgd", [&]<typename T>(T) {
     std::vector<kernels::SgdTensor<T>> tensors;

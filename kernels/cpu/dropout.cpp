@@ -11,7 +11,7 @@ void dropout(T* y, const T* x, std::int64_t count, const DropoutMask& mask) {
   const double threshold = mask.p * 0x1p32;
   parallel_for_ranges((count + 3) / 4, kGrain / 16, [&](Range blocks) {
     for (std::int64_t block = blocks.first; block < blocks.last; ++block) {
-      const auto words = philox(mask.seed, mask.stream, static_cast<std::uint64_t>(block));
+      const auto words = philox(mask.seed, mask.stream.value, static_cast<std::uint64_t>(block));
       for (std::int64_t i = 4 * block; i < std::min(count, 4 * block + 4); ++i) {
         y[i] = words[static_cast<std::size_t>(i % 4)] < threshold ? T(0) : x[i] * scale;
       }

@@ -8,7 +8,8 @@ namespace attune::kernels::cpu {
 
 template <typename T>
 void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSettings& settings) {
-  const T lr = static_cast<T>(settings.lr), weight_decay = static_cast<T>(settings.weight_decay);
+  const T lr = static_cast<T>(settings.lr.value),
+          weight_decay = static_cast<T>(settings.weight_decay);
   const T momentum = static_cast<T>(settings.momentum);
   const T gain = static_cast<T>(1 - settings.dampening);
   // Nesterov's step is g + momentum * v, the plain one v.
@@ -43,15 +44,15 @@ void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSet
 template <typename T>
 void adam_step(T* w, T* m, T* v, const T* grad, std::int64_t count, const AdamSettings& settings) {
   // Whatever does not depend on the element is found once, in double.
-  const auto step = static_cast<double>(settings.step);
-  const double decay = settings.lr * settings.weight_decay;
+  const auto step = static_cast<double>(settings.step.value);
+  const double decay = settings.lr.value * settings.weight_decay;
   const T shrink = settings.decoupled ? static_cast<T>(1 - decay) : T(1);
   const T weight_decay = settings.decoupled ? T(0) : static_cast<T>(settings.weight_decay);
   const T beta1 = static_cast<T>(settings.beta1), rest1 = static_cast<T>(1 - settings.beta1);
   const T beta2 = static_cast<T>(settings.beta2), rest2 = static_cast<T>(1 - settings.beta2);
   const T unbias1 = static_cast<T>(1 / (1 - std::pow(settings.beta1, step)));
   const T unbias2 = static_cast<T>(1 / (1 - std::pow(settings.beta2, step)));
-  const T lr = static_cast<T>(settings.lr), eps = static_cast<T>(settings.eps);
+  const T lr = static_cast<T>(settings.lr.value), eps = static_cast<T>(settings.eps);
   parallel_for_ranges(count, kGrain, [&](Range range) {
 #pragma omp simd
     for (std::int64_t i = range.first; i < range.last; ++i) {

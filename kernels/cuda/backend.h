@@ -60,4 +60,24 @@ class Upload {
   std::unique_ptr<Parts> parts_;
 };
 
+/// What this thread launches on the current GPU, kept to be launched again as a whole. No other
+/// thread may use the GPU before finish().
+class Graph {
+ public:
+  /// From now on launches are recorded, and not done. Memory is allocated from an arena of the
+  /// graph's own, which lives until the graph and all that was allocated from it have gone.
+  Graph();
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  /// The end of what is recorded.
+  void finish();
+  void launch();
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
 }  // namespace attune::kernels::cuda

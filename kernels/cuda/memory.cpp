@@ -1,5 +1,6 @@
 #include <cuda.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -17,7 +18,8 @@
 
 // A GPU's memory is one arena: a range of addresses, reserved once, whose beginning has memory
 // behind it, as much as was ever needed at once. All kernels run on one stream, so what is released
-// may be handed out again at once: whatever uses it next comes later in the stream.
+// may be handed out again at once: whatever uses it next comes later in the stream. A graph has an
+// arena of its own, for it runs again and again.
 namespace attune::kernels::cuda {
 namespace {
 
@@ -32,6 +34,7 @@ struct Driver {
   decltype(&cuMemSetAccess) set_access = nullptr;
   decltype(&cuMemUnmap) unmap = nullptr;
   decltype(&cuMemRelease) release = nullptr;
+  decltype(&cuMemAddressFree) free_addresses = nullptr;
 };
 
 template <typename Function>
@@ -57,6 +60,7 @@ const Driver& driver() {
     look_up(found.set_access, "cuMemSetAccess");
     look_up(found.unmap, "cuMemUnmap");
     look_up(found.release, "cuMemRelease");
+    look_up(found.free_addresses, "cuMemAddressFree");
     return found;
   }();
   return instance;
@@ -70,12 +74,21 @@ void check_driver(CUresult result, const char* what) {
 class DeviceMemory {
  public:
   explicit DeviceMemory(int device);
+  /// Nothing of it may be in use, or under way.
+  ~DeviceMemory();
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
 
   void* allocate(std::int64_t bytes);
   void release(void* block, std::int64_t bytes) noexcept;
   /// Gives back what is free at the end. Nothing may be under way.
   void trim() noexcept;
   std::int64_t idle() const { return arena_.size() - arena_.in_use(); }
+  bool in_use() const { return arena_.in_use() > 0; }
+  bool contains(const void* block) const {
+    const auto address = reinterpret_cast<CUdeviceptr>(block);
+    return address >= base_ && address - base_ < static_cast<CUdeviceptr>(most_);
+  }
 
  private:
   bool grow(std::int64_t bytes);
@@ -102,6 +115,11 @@ DeviceMemory::DeviceMemory(int device) {
   most_ = (static_cast<std::int64_t>(total) + granularity_ - 1) / granularity_ * granularity_;
   check_driver(driver().reserve_addresses(&base_, static_cast<std::size_t>(most_), 0, 0, 0),
                "reserving addresses");
+}
+
+DeviceMemory::~DeviceMemory() {
+  trim();
+  driver().free_addresses(base_, static_cast<std::size_t>(most_));
 }
 
 bool DeviceMemory::grow(std::int64_t bytes) {
@@ -150,9 +168,20 @@ void DeviceMemory::trim() noexcept {
   }
 }
 
+struct OwnMemory {
+  const void* owner;  // null: it has gone, but not all that was allocated
+  std::unique_ptr<DeviceMemory> memory;
+};
+
+struct MemoryOfDevice {
+  std::unique_ptr<DeviceMemory> common;
+  std::vector<OwnMemory> own;
+  DeviceMemory* chosen = nullptr;  // one of `own`, that allocations come from at present
+};
+
 struct Memories {
   std::mutex mutex;
-  std::array<std::unique_ptr<DeviceMemory>, kMaxDevices> of_device;
+  std::array<MemoryOfDevice, kMaxDevices> of_device;
 };
 
 // Never destroyed: a static tensor may be the last to go.
@@ -161,8 +190,17 @@ Memories& memories() {
   return *instance;
 }
 
-std::unique_ptr<DeviceMemory>& memory_of(int index) {
+MemoryOfDevice& memory_of(int index) {
   return memories().of_device.at(static_cast<std::size_t>(index));
+}
+
+// Of those whose owners have gone, drops what nobody uses any more.
+void drop_unused(int index) noexcept {
+  std::vector<OwnMemory>& own = memory_of(index).own;
+  const auto unused = [](const OwnMemory& one) { return !one.owner && !one.memory->in_use(); };
+  if (std::none_of(own.begin(), own.end(), unused)) return;
+  cudaStreamSynchronize(stream_of(index));
+  own.erase(std::remove_if(own.begin(), own.end(), unused), own.end());
 }
 
 // Each block for itself, for a sanitizer that watches an emulated GPU.
@@ -177,20 +215,51 @@ void* allocate_alone(std::int64_t bytes) {
 }  // namespace
 
 void* allocate_block(std::int64_t bytes) {
-  if (kSanitized) return allocate_alone(bytes);
   const std::lock_guard lock(memories().mutex);
-  std::unique_ptr<DeviceMemory>& memory = memory_of(current_device());
-  if (!memory) memory = std::make_unique<DeviceMemory>(current_device());
-  return memory->allocate(bytes);
+  MemoryOfDevice& memory = memory_of(current_device());
+  if (memory.chosen != nullptr) return memory.chosen->allocate(bytes);
+  if (kSanitized) return allocate_alone(bytes);
+  if (!memory.common) memory.common = std::make_unique<DeviceMemory>(current_device());
+  return memory.common->allocate(bytes);
 }
 
 void release_block(int index, void* block, std::int64_t bytes) noexcept {
+  const std::lock_guard lock(memories().mutex);
+  MemoryOfDevice& memory = memory_of(index);
+  for (OwnMemory& own : memory.own) {
+    if (!own.memory->contains(block)) continue;
+    own.memory->release(block, bytes);
+    return drop_unused(index);
+  }
   if (kSanitized) {
     cudaFree(block);
-    return;
+  } else {
+    memory.common->release(block, bytes);
   }
+}
+
+void begin_own_memory(int index, const void* owner) {
   const std::lock_guard lock(memories().mutex);
-  memory_of(index)->release(block, bytes);
+  MemoryOfDevice& memory = memory_of(index);
+  if (memory.common) {  // what it has left over is wanted elsewhere now
+    cudaStreamSynchronize(stream_of(index));
+    memory.common->trim();
+  }
+  memory.own.push_back({owner, std::make_unique<DeviceMemory>(index)});
+  memory.chosen = memory.own.back().memory.get();
+}
+
+void end_own_memory(int index) noexcept {
+  const std::lock_guard lock(memories().mutex);
+  memory_of(index).chosen = nullptr;
+}
+
+void abandon_own_memory(int index, const void* owner) noexcept {
+  const std::lock_guard lock(memories().mutex);
+  for (OwnMemory& own : memory_of(index).own) {
+    if (own.owner == owner) own.owner = nullptr;
+  }
+  drop_unused(index);
 }
 
 std::int64_t free_bytes(int index) noexcept {
@@ -204,13 +273,13 @@ std::int64_t free_bytes(int index) noexcept {
 
 std::int64_t idle_bytes(int index) noexcept {
   const std::lock_guard lock(memories().mutex);
-  const std::unique_ptr<DeviceMemory>& memory = memory_of(index);
+  const std::unique_ptr<DeviceMemory>& memory = memory_of(index).common;
   return memory ? memory->idle() : 0;
 }
 
 void trim_blocks(int index) noexcept {
   const std::lock_guard lock(memories().mutex);
-  const std::unique_ptr<DeviceMemory>& memory = memory_of(index);
+  const std::unique_ptr<DeviceMemory>& memory = memory_of(index).common;
   if (!memory) return;
   cudaStreamSynchronize(stream_of(index));
   memory->trim();

@@ -12,6 +12,6 @@ template <typename T>
 void adam_step(std::span<const AdamTensor<T>> tensors, const AdamSettings& settings);
 
 template <typename T>
-void ema_step(T* average, const T* w, std::int64_t count, double decay);
+void ema_step(T* average, const T* w, std::int64_t count, StepValue<double> decay);
 
 }  // namespace attune::kernels::cuda

@@ -60,6 +60,28 @@ void check_device(int index, const char* op) {
   }
 }
 
+// Turns what a kernel has reported into an Error, once.
+void throw_reported() {
+  BadTarget& report = *bad_target();
+  if (report.row < 0) return;
+  const BadTarget found = std::exchange(report, {});
+  throw Error("softmax_cross_entropy: the target of row " + std::to_string(found.row) + " is " +
+              std::to_string(found.target) + ", but there are " + std::to_string(found.classes) +
+              " classes");
+}
+
+void copy_and_wait(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
+                   const char* what) {
+  cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream(), &recording), what);
+  if (recording != cudaStreamCaptureStatusNone) {
+    throw Error(std::string("cuda: ") + what + ": a step that is being recorded cannot wait");
+  }
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream()), what);
+  check(cudaStreamSynchronize(stream()), what);
+  throw_reported();
+}
+
 }  // namespace
 
 void check(cudaError_t error, const char* what) {
@@ -111,16 +133,6 @@ BadTarget* bad_target() {
   return states().of_device[static_cast<std::size_t>(current)].bad_target;
 }
 
-void synchronize(const char* what) {
-  check(cudaStreamSynchronize(stream()), what);
-  BadTarget& report = *bad_target();
-  if (report.row < 0) return;
-  const BadTarget found = std::exchange(report, {});
-  throw Error("softmax_cross_entropy: the target of row " + std::to_string(found.row) + " is " +
-              std::to_string(found.target) + ", but there are " + std::to_string(found.classes) +
-              " classes");
-}
-
 void copy_on_device(void* to, const void* from, std::int64_t bytes) {
   check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToDevice,
                         stream()),
@@ -128,17 +140,11 @@ void copy_on_device(void* to, const void* from, std::int64_t bytes) {
 }
 
 void copy_to_device(void* to, const void* from, std::int64_t bytes) {
-  check(
-      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice, stream()),
-      "copying to the device");
-  synchronize("waiting for a copy to the device");
+  copy_and_wait(to, from, bytes, cudaMemcpyHostToDevice, "copying to the device");
 }
 
 void copy_to_host(void* to, const void* from, std::int64_t bytes) {
-  check(
-      cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDeviceToHost, stream()),
-      "copying to the host");
-  synchronize("waiting for a copy to the host");
+  copy_and_wait(to, from, bytes, cudaMemcpyDeviceToHost, "copying to the host");
 }
 
 void wait() { check(cudaStreamSynchronize(stream()), "waiting for kernels"); }

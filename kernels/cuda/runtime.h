@@ -20,9 +20,11 @@ cudaStream_t stream_of(int index) noexcept;
 /// Where copies beside the kernels of the current device run.
 cudaStream_t copy_stream();
 
-/// Waits for all that the current device has been given to do. Throws Error if that fails, or if a
-/// kernel has reported something.
-void synchronize(const char* what);
+/// From begin to end, memory of a device is allocated from an arena of `owner` alone, where nothing
+/// else will be. When the owner abandons it, it goes with the last of what was allocated.
+void begin_own_memory(int index, const void* owner);
+void end_own_memory(int index) noexcept;
+void abandon_own_memory(int index, const void* owner) noexcept;
 
 /// A target that names no class, found by a kernel; row -1: none was.
 struct BadTarget {
@@ -30,7 +32,7 @@ struct BadTarget {
 };
 
 /// Where kernels of the current device report the first one: memory of the host, which one thread
-/// of a grid may write to. synchronize() turns it into an Error.
+/// of a grid may write to. Whoever copies from or to the GPU next gets the Error.
 BadTarget* bad_target();
 
 }  // namespace attune::kernels::cuda

@@ -14,15 +14,15 @@ void sgd_step(T* w, T* velocity, const T* grad, std::int64_t count, const SgdSet
       v = settings.momentum * double{velocity[i]} + (1 - settings.dampening) * g;
     }
     if (velocity) velocity[i] = static_cast<T>(v);
-    w[i] =
-        static_cast<T>(weight - settings.lr * (settings.nesterov ? g + settings.momentum * v : v));
+    w[i] = static_cast<T>(weight -
+                          settings.lr.value * (settings.nesterov ? g + settings.momentum * v : v));
   }
 }
 
 template <typename T>
 void adam_step(T* w, T* m, T* v, const T* grad, std::int64_t count, const AdamSettings& settings) {
-  const double lr = settings.lr, beta1 = settings.beta1, beta2 = settings.beta2;
-  const auto t = static_cast<double>(settings.step);
+  const double lr = settings.lr.value, beta1 = settings.beta1, beta2 = settings.beta2;
+  const auto t = static_cast<double>(settings.step.value);
   for (std::int64_t i = 0; i < count; ++i) {
     double weight = w[i], g = grad[i];
     if (settings.decoupled) {
