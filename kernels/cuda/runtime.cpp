@@ -70,16 +70,23 @@ void throw_reported() {
               " classes");
 }
 
-void copy_and_wait(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
-                   const char* what) {
-  cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(stream(), &recording), what);
-  if (recording != cudaStreamCaptureStatusNone) {
-    throw Error(std::string("cuda: ") + what + ": a step that is being recorded cannot wait");
-  }
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream()), what);
+void refuse_while_recording(const char* what) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream(), &status), what);
+  if (status == cudaStreamCaptureStatusNone) return;
+  throw Error(std::string("cuda: ") + what + ": a step that is being recorded cannot wait");
+}
+
+void wait_for_stream(const char* what) {
   check(cudaStreamSynchronize(stream()), what);
   throw_reported();
+}
+
+void copy_and_wait(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
+                   const char* what) {
+  refuse_while_recording(what);
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream()), what);
+  wait_for_stream(what);
 }
 
 }  // namespace
@@ -147,6 +154,9 @@ void copy_to_host(void* to, const void* from, std::int64_t bytes) {
   copy_and_wait(to, from, bytes, cudaMemcpyDeviceToHost, "copying to the host");
 }
 
-void wait() { check(cudaStreamSynchronize(stream()), "waiting for kernels"); }
+void wait() {
+  refuse_while_recording("waiting for kernels");
+  wait_for_stream("waiting for kernels");
+}
 
 }  // namespace attune::kernels::cuda

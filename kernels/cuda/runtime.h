@@ -32,7 +32,7 @@ struct BadTarget {
 };
 
 /// Where kernels of the current device report the first one: memory of the host, which one thread
-/// of a grid may write to. Whoever copies from or to the GPU next gets the Error.
+/// of a grid may write to. Whoever waits for the GPU next gets the Error.
 BadTarget* bad_target();
 
 }  // namespace attune::kernels::cuda
