@@ -7,6 +7,7 @@
 #include <attune/core/ops/softmax_cross_entropy.h>
 #include <attune/core/profile.h>
 #include <attune/core/random.h>
+#include <attune/core/step_graph.h>
 #include <attune/kernels/conv_algorithm.h>
 #include <attune/kernels/cpu_isa.h>
 #include <attune/kernels/threads.h>
@@ -47,6 +48,7 @@ struct Options {
   int threads = 0;
   int steps = 12;
   int rounds = 3;
+  bool cuda_graph = false;
   bool json = false;
   bool profile = false;
 };
@@ -57,7 +59,8 @@ struct Contestant {
   Recompute recompute;
   std::shared_ptr<ImageClassifier> net;
   std::unique_ptr<Sgd> optimizer;
-  std::vector<double> medians;  ///< milliseconds, of each round
+  std::unique_ptr<StepGraph> graph;  ///< with --cuda-graph: what is repeated
+  std::vector<double> medians;       ///< milliseconds, of each round
   std::int64_t saved_bytes = 0, peak_bytes = 0;
   double page_faults = 0;  ///< a step, of the last round
   Profile profile;         ///< of all that was timed
@@ -106,13 +109,11 @@ Tensor random_targets(const Options& options, const ImageClassifier& net) {
   return Tensor::from(targets, {options.batch});
 }
 
-double step(Contestant& c, const Tensor& x, const Tensor& targets) {
+void step(Contestant& c, const Tensor& x, const Tensor& targets) {
   c.optimizer->zero_grad();
   const Tensor loss = softmax_cross_entropy((*c.net)(x), targets);
-  const double value = loss.item();
   loss.backward();
   c.optimizer->step();
-  return value;
 }
 
 void infer(Contestant& c, const Tensor& x) {
@@ -155,6 +156,7 @@ void print(const Options& options, const Contestant& c) {
       line["saved_bytes"] = c.saved_bytes;
       line["peak_bytes_above_start"] = c.peak_bytes;
     }
+    if (options.cuda_graph) line["cuda_graph"] = true;
     fmt::print("{}\n", line.dump());
   } else {
     fmt::print("{:7} {:9.3f} ms {:10.1f} images/s", to_string(c.mode), ms, images_per_second);
@@ -181,11 +183,22 @@ void run(const Options& options) {
       random_normal({options.batch, options.size, options.size, 3}, 0, 1, default_generator());
   const Tensor targets = random_targets(options, *contestants.front().net);
   const bool is_step = options.what == "step";
-  const auto once = [&](Contestant& c) {
+  const auto call = [&](Contestant& c) {
     if (is_step) {
       step(c, x, targets);
     } else {
       infer(c, x);
+    }
+  };
+  for (Contestant& c : contestants) {
+    if (!options.cuda_graph) continue;
+    c.graph = std::make_unique<StepGraph>(x.device(), [&call, &c] { call(c); });
+  }
+  const auto once = [&](Contestant& c) {
+    if (c.graph) {
+      c.graph->run();
+    } else {
+      call(c);
     }
   };
   for (int round = 0; round < options.rounds; ++round) {
@@ -208,9 +221,11 @@ void run(const Options& options) {
       c.medians.push_back(median(laps));
     }
   }
+  const bool on_gpu = x.device().type == DeviceType::cuda;
   if (!options.json) {
-    fmt::print("{}, {} of {} images of {} x {} ({})\n", options.net, options.what, options.batch,
-               options.size, options.size, describe(options.device));
+    fmt::print("{}, {} of {} images of {} x {} ({}{})\n", options.net, options.what, options.batch,
+               options.size, options.size, describe(options.device),
+               options.cuda_graph && on_gpu ? ", recorded" : "");
   }
   for (const Contestant& c : contestants) print(options, c);
   if (!options.profile) return;
@@ -253,9 +268,12 @@ int main_checked(int argc, char** argv) {
   add("--steps", options.steps, "Steps in a round")->check(CLI::PositiveNumber);
   add("--rounds", options.rounds, "Rounds, in each of which every mode has its turn")
       ->check(CLI::PositiveNumber);
+  CLI::Option* graph = app.add_flag("--cuda-graph", options.cuda_graph,
+                                    "Have a GPU record a step and repeat it as a whole");
   CLI::Option* json = app.add_flag("--json", options.json, "One JSON object a line for each mode");
   app.add_flag("--profile", options.profile, "Also print where the time goes, layer by layer")
-      ->excludes(json);
+      ->excludes(json)
+      ->excludes(graph);
   CLI11_PARSE(app, argc, argv);
   run(options);
   return 0;
