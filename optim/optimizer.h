@@ -78,7 +78,7 @@ class Optimizer {
   /// What several parameters have in common in an update.
   struct UpdateSettings {
     kernels::StepValue<double> lr;
-    double weight_decay;
+    double weight_decay = 0;
     kernels::StepValue<std::int64_t> steps;  // updates so far, the current one included
   };
 

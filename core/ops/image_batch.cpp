@@ -48,7 +48,7 @@ void make_image_batch(Tensor& images, Tensor& targets, const Tensor& pixels, con
   check("labels", labels, {pixels.size(0)}, DType::int64, device);
   check("order", order, order.shape(), DType::int64, device);
   visit_floating(images.dtype(), kOp, [&]<typename T>(T) {
-    const std::int64_t* indices = order.data<std::int64_t>();
+    const auto* indices = order.data<std::int64_t>();
     kernels::make_image_batch(device, images.mutable_data<T>(),
                               targets.mutable_data<std::int64_t>(), pixels.data<std::uint8_t>(),
                               labels.data<std::int64_t>(),
