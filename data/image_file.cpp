@@ -31,12 +31,19 @@ void* limited_realloc(void* block, std::size_t bytes) {
 }
 // NOLINTEND(cppcoreguidelines-no-malloc)
 
+// A part of a PNG may be empty, and then is copied to a buffer that is none yet: memcpy is not made
+// for that.
+void* copy_bytes(void* to, const void* from, std::size_t bytes) {
+  return bytes == 0 ? to : std::memcpy(to, from, bytes);
+}
+
 }  // namespace
 }  // namespace attune
 
 #define STBI_MALLOC(bytes) attune::limited_malloc(bytes)
 #define STBI_REALLOC(block, bytes) attune::limited_realloc(block, bytes)
 #define STBI_FREE(block) std::free(block)
+#define memcpy(to, from, bytes) attune::copy_bytes(to, from, bytes)
 #define STBI_ONLY_PNG
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
@@ -50,6 +57,7 @@ void* limited_realloc(void* block, std::size_t bytes) {
 #pragma GCC diagnostic ignored "-Wold-style-cast"
 #include <stb_image.h>
 #pragma GCC diagnostic pop
+#undef memcpy
 
 namespace attune {
 namespace {
