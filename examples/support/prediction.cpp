@@ -24,7 +24,7 @@ std::vector<LayerBytes> by_prefix(const ModeReports& reports, std::size_t parts)
   for (std::size_t mode = 0; mode < kModes.size(); ++mode) {
     for (const GraphReport::Entry& entry : reports[mode].entries) {
       if (entry.saved_bytes == 0) continue;
-      const std::string name = entry.label.empty() ? "loss" : shortened(entry.label, parts);
+      const std::string name = entry.label.empty() ? entry.name : shortened(entry.label, parts);
       auto layer = std::find_if(layers.begin(), layers.end(),
                                 [&](const LayerBytes& other) { return other.name == name; });
       if (layer == layers.end())

@@ -36,7 +36,7 @@ ModeBytes predict_saved_bytes(const NetworkMaker& make, std::int64_t side, std::
 
 /// What one layer keeps.
 struct LayerBytes {
-  std::string name;  ///< "layer1.0.conv1"; "loss" for what belongs to none
+  std::string name;  ///< "layer1.0.conv1"; an operation, "max_pool2d", if it is in none
   ModeBytes bytes;
 };
 

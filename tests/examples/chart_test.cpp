@@ -165,7 +165,7 @@ TEST_CASE("a chart of rows shows its values, and is as high as it has rows") {
   CHECK(occurrences(two, "<title>tune, a: 50.0</title>") == 1);
   CHECK(occurrences(two, "<title>") == 3);
   CHECK(occurrences(two, "nan") == 0);
-  chart.groups.push_back("c < d");
+  chart.groups.emplace_back("c < d");
   CHECK_THROWS_AS(to_svg_rows(chart), Error);
   for (BarSeries& series : chart.series) series.values.push_back(1);
   const std::string three = to_svg_rows(chart);

@@ -67,6 +67,7 @@ TEST_CASE("what layers keep adds up to the whole, however they are grouped") {
   constexpr std::int64_t kInput = std::int64_t{4} * 16 * 16 * 32 * 4;
   CHECK(find(fine, "layer2.1.conv2")->bytes[1] >= kInput);
   CHECK(find(fine, "layer2.1.conv2")->bytes[2] < find(fine, "layer2.1.conv2")->bytes[1]);
+  CHECK(find(fine, "softmax_cross_entropy") != nullptr);
   CHECK(find(by_layer(reports, 20), "layer2.1") != nullptr);
   CHECK(find(by_layer(reports, 6), "layer2") != nullptr);
 }
