@@ -18,14 +18,14 @@ namespace attune::examples {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  compare_modes                                    synthetic images, about a minute
-  compare_modes --out runs/modes                   ... with index.html, a page of charts
-  compare_modes --double --steps 20 --limit 1024   how equal Tune and Eval are in double precision
+  compare_modes                                    # synthetic images, about a minute
+  compare_modes --out runs/modes                   # ... with index.html, a page of charts
+  compare_modes --double --steps 20 --limit 1024   # how equal Tune and Eval are in double precision
   compare_modes --data ~/cifar --pretrain-epochs 15 --epochs 3
-                                                   CIFAR-100, then CIFAR-10, in their binary form
+                                                   # CIFAR-100, then CIFAR-10, in their binary form
   compare_modes --init resnet20.safetensors --data ~/cifar --replace-head
-                                                   a network from elsewhere
-  compare_modes --lr 0.003                         a rate that Deploy does not survive)";
+                                                   # a network from elsewhere
+  compare_modes --lr 0.003                         # a rate that Deploy does not survive)";
 
 void add_options(CLI::App& app, CompareOptions& options) {
   add_run_options(app, options.run);

@@ -26,8 +26,8 @@ namespace {
 constexpr const char* kExamples = R"(Examples:
   evaluate --init runs/cifar10/weights.safetensors --data ~/cifar
   evaluate --init runs/flowers/weights.safetensors --data ~/flowers --mode deploy --json result.json
-  evaluate --net resnet20 --shortcut A --init resnet20.safetensors --data ~/cifar
-           --normalize imagenet                    a file of PyTorch, trained with these statistics)";
+  evaluate --net resnet20 --shortcut A --init resnet20.safetensors --data ~/cifar \
+           --normalize imagenet                    # a file of PyTorch, trained with these statistics)";
 
 struct EvaluateOptions {
   ModelOptions model;

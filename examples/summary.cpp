@@ -107,9 +107,9 @@ int run(const SummaryOptions& options) {
             << text_table({"batch", "train", "eval", "tune", "deploy", "published tune"}, rows)
             << fmt::format("The published Tune also keeps the folded filters, {} MiB: it {}.\n",
                            mebibytes(filters),
-                           break_even
-                               ? fmt::format("needs less than Eval from {} images on", *break_even)
-                               : "never needs less than Eval");
+                           break_even ? fmt::format("needs less than Eval from {} image{} on",
+                                                    *break_even, *break_even == 1 ? "" : "s")
+                                      : "never needs less than Eval");
   if (!options.model.json.empty()) {
     nlohmann::json table = nlohmann::json::array();
     for (const Summary::Row& row : layers.rows) {

@@ -26,13 +26,13 @@ namespace attune::examples {
 namespace {
 
 constexpr const char* kExamples = R"(Examples:
-  train_resnet                                     ResNet-20 on synthetic images
+  train_resnet                                     # ResNet-20 on synthetic images
   train_resnet --data ~/cifar --epochs 30 --out runs/cifar10
   train_resnet --data ~/cifar --epochs 30 --out runs/cifar10 --resume auto
-                                                   goes on where that one was stopped
+                                                   # goes on where that one was stopped
   train_resnet --data ~/cifar/cifar-100-binary --net resnet32 --label-smoothing 0.1
-  train_resnet --data ~/flowers --net resnet18 --batch-size 32 --init resnet18.safetensors
-               --replace-head --out runs/flowers   fine-tunes, in Tune mode)";
+  train_resnet --data ~/flowers --net resnet18 --batch-size 32 --init resnet18.safetensors \
+               --replace-head --out runs/flowers   # fine-tunes, in Tune mode)";
 
 void add_options(CLI::App& app, TrainOptions& options) {
   add_run_options(app, options.run);
