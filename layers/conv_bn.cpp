@@ -217,6 +217,20 @@ bool ConvBN::has_negligible_scale() const {
                      [](double s) { return std::abs(s) < kNegligibleScale; });
 }
 
+Tensor ConvBN::kept_filter_folded() const {
+  return deployed() && kept_->weight.defined() ? fold(*kept_) : Tensor();
+}
+
+Tensor ConvBN::fold(const Kept& kept) const {
+  const NoGradGuard no_grad;
+  return fold_conv_bn({.weight = kept.weight,
+                       .gamma = kept.gamma,
+                       .running_mean = kept.mean,
+                       .running_var = kept.var},
+                      filter_channels(), options_.eps)
+      .weight;
+}
+
 void ConvBN::check_deploy() const {
   if (deployed()) {
     throw Error(format_text("deploy: ConvBN '{}' is folded already", path()));
@@ -302,12 +316,7 @@ void ConvBN::unfold(Kept& kept) {
   // Filters kept aside: folding them again tells which channels of w' have changed since.
   std::vector<bool> restored(channels, false);
   if (kept.weight.defined()) {
-    const Tensor again = fold_conv_bn({.weight = kept.weight,
-                                       .gamma = kept.gamma,
-                                       .running_mean = kept.mean,
-                                       .running_var = kept.var},
-                                      filter, options_.eps)
-                             .weight;
+    const Tensor again = fold(kept);
     for (std::size_t c = 0; c < channels; ++c) {
       restored[c] = std::abs(scale[c]) < kNegligibleScale;
     }

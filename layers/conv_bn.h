@@ -97,6 +97,9 @@ class ConvBN final : public Module {
   /// Deploy: the scale that deploy() folded with. An SGD step in Deploy moves a filter 1 / s^2 as
   /// far as one in Eval or Tune.
   Tensor folding_scale() const;
+  /// In Deploy: what the filters kept aside fold to, as deploy() left weight(); undefined if none
+  /// is kept. For a block that adds to weight() and, before undeploy(), takes away again.
+  Tensor kept_filter_folded() const;
 
  private:
   // What deploy() keeps for undeploy(): vectors of out_channels, and filters that no division can
@@ -109,6 +112,7 @@ class ConvBN final : public Module {
 
   void register_tensors();
   bool has_negligible_scale() const;
+  Tensor fold(const Kept& kept) const;
   void check_set_mode(Mode mode) const override;
   void on_set_mode(Mode mode) override;
   void check_deploy() const override;

@@ -6,6 +6,7 @@
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
 #include "attune/core/ops/arithmetic.h"
+#include "attune/core/ops/compare.h"
 #include "attune/core/ops/convolution.h"
 #include "attune/core/ops/pad.h"
 #include "attune/core/ops/pool.h"
@@ -40,6 +41,15 @@ FoldedConv fold_identity(const BatchNorm2d& norm) {
                        .running_mean = norm.running_mean(),
                        .running_var = norm.running_var()},
                       filter_channels(unit.shape(), 1, false), norm.options().eps);
+}
+
+// The 3x3 branch's share of the sum: sum - others, but exactly `kept` where the sum is as deploy()
+// made it. A branch of negligible scale drowns in the rounding of the others, and what is left
+// would pass for something learned.
+Tensor without(const Tensor& others, const Tensor& sum, const Tensor& kept) {
+  if (!kept.defined()) return sum - others;
+  const Tensor unchanged = equal(sum, kept + others).to(sum.dtype());
+  return unchanged * kept + (1 - unchanged) * (sum - others);
 }
 
 }  // namespace
@@ -95,7 +105,7 @@ void RepVggBlock::on_undeploy() {
   const NoGradGuard no_grad;
   const FoldedConv others = other_branches();
   Tensor weight = dense_->weight(), bias = dense_->bias();
-  weight.copy_(weight - others.weight);
+  weight.copy_(without(others.weight, weight, dense_->kept_filter_folded()));
   bias.copy_(bias - others.bias);
   unregister_module("rbr_reparam");
   unregister_module("rbr_1x1");

@@ -124,18 +124,21 @@ TEST_CASE("a deployed state can be loaded and undeployed", "[repvgg]") {
   for (const Tensor& parameter : other.net.parameters()) CHECK(parameter.requires_grad());
 }
 
-TEST_CASE("a filter of scale 0 comes back", "[repvgg]") {
-  Setup s;
-  const Tensor before = find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight").clone();
-  Tensor gamma = find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight");
-  gamma.mutable_data<double>()[2] = 0;
-  const Tensor expected = s.net(s.x);
-  s.net.deploy();
-  s.net.undeploy();
-  CHECK(relative_error(s.net(s.x), expected) <= 1e-12);
-  CHECK(relative_error(find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight"), before) <=
-        1e-12);
-  CHECK(find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight").data<double>()[2] == 0);
+TEST_CASE("a filter of negligible scale comes back", "[repvgg]") {
+  for (const double scale : {0.0, 1e-9}) {
+    INFO("gamma " << scale);
+    Setup s;
+    const Tensor before = find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight").clone();
+    Tensor gamma = find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight");
+    gamma.mutable_data<double>()[2] = scale;
+    const Tensor expected = s.net(s.x);
+    s.net.deploy();
+    s.net.undeploy();
+    CHECK(relative_error(s.net(s.x), expected) <= 1e-12);
+    CHECK(relative_error(find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight"), before) <=
+          1e-12);
+    CHECK(find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight").data<double>()[2] == scale);
+  }
 }
 
 TEST_CASE("RepVGG refuses impossible options", "[repvgg]") {
