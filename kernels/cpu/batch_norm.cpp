@@ -63,6 +63,31 @@ Moments find_moments(const T* y, const ChannelTile& tile, Range pixels, std::int
   return moments;
 }
 
+// Two sums over the rows of a tile at once: add(sum, product, offset, size) adds one row, in T.
+// Over so few rows that loses no digits worth mentioning; then they are added up in double.
+template <typename T, typename Add>
+void sum_rows_twice(Row<double>& sums, Row<double>& products, const ChannelTile& tile, Range pixels,
+                    std::int64_t channels, const Add& add) {
+  constexpr std::int64_t kFewRows = 16;
+  std::fill_n(sums.values, tile.width(), 0.0);
+  std::fill_n(products.values, tile.width(), 0.0);
+  const std::int64_t few = kFewRows * tile.repeat;
+  for (std::int64_t first = pixels.first; first < pixels.last; first += few) {
+    Row<T> sum, product;
+    std::fill_n(sum.values, tile.width(), T(0));
+    std::fill_n(product.values, tile.width(), T(0));
+    const Range some{first, std::min(pixels.last, first + few)};
+    for_each_row(tile, some, channels, [&](std::int64_t offset, std::int64_t size) {
+      add(sum.values, product.values, offset, size);
+    });
+#pragma omp simd
+    for (std::int64_t i = 0; i < tile.width(); ++i) {
+      sums[i] += double{sum[i]};
+      products[i] += double{product[i]};
+    }
+  }
+}
+
 template <bool add_residual, bool relu, typename T>
 void normalise_row(T* z, const T* y, const T* mean, const T* slope, const T* shift,
                    const T* residual, std::int64_t size) {
@@ -156,24 +181,28 @@ void batch_norm_backward_reduce(T* sum_dz, T* sum_dz_yhat, const T* dz, const T*
       Row<double> sums, products;
       const std::int64_t slice_offset = slice * channels + tile.first;
       if (!sum_dz_yhat) {
-        sum_rows(sums, dz, tile, range, channels);
+        sum_rows_twice<T>(sums, products, tile, range, channels,
+                          [&](T* sum, T*, std::int64_t offset, std::int64_t size) {
+                            const T* dz_row = dz + offset;
+#pragma omp simd
+                            for (std::int64_t i = 0; i < size; ++i) sum[i] += dz_row[i];
+                          });
+        gather(sums, tile);
         std::copy_n(sums.values, tile.count, slice_sums.data() + slice_offset);
         return;
       }
-      Row<double> center;
-      spread(center, tile, [&](std::int64_t c) { return double{mean[c]}; });
-      std::fill_n(sums.values, tile.width(), 0.0);
-      std::fill_n(products.values, tile.width(), 0.0);
-      for_each_row(tile, range, channels, [&](std::int64_t offset, std::int64_t size) {
-        const T* dz_row = dz + offset;
-        const T* y_row = y + offset;
+      Row<T> center;
+      spread(center, tile, [&](std::int64_t c) { return mean[c]; });
+      sum_rows_twice<T>(sums, products, tile, range, channels,
+                        [&](T* sum, T* product, std::int64_t offset, std::int64_t size) {
+                          const T* dz_row = dz + offset;
+                          const T* y_row = y + offset;
 #pragma omp simd
-        for (std::int64_t i = 0; i < size; ++i) {
-          const double gradient{dz_row[i]};
-          sums[i] += gradient;
-          products[i] += gradient * (double{y_row[i]} - center[i]);
-        }
-      });
+                          for (std::int64_t i = 0; i < size; ++i) {
+                            sum[i] += dz_row[i];
+                            product[i] += dz_row[i] * (y_row[i] - center[i]);
+                          }
+                        });
       gather(sums, tile);
       gather(products, tile);
       std::copy_n(sums.values, tile.count, slice_sums.data() + slice_offset);

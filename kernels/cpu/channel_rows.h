@@ -13,7 +13,10 @@
 namespace attune::kernels::cpu {
 
 /// The most elements in a row: coefficient arrays of this size live on the stack.
-inline constexpr std::int64_t kMaxRow = 128;
+inline constexpr std::int64_t kMaxRow = 512;
+
+/// Elements in a row that several pixels make up: enough, and coefficients are soon repeated.
+inline constexpr std::int64_t kPixelsRow = 128;
 
 /// Elements that one thread takes at a time: enough to outweigh waking it up.
 inline constexpr std::int64_t kGrain = 16384;
@@ -40,7 +43,8 @@ template <typename Body>
 void for_each_tile(std::int64_t channels, const Body& body) {
   for (std::int64_t first = 0; first < channels; first += kMaxRow) {
     const std::int64_t count = std::min(kMaxRow, channels - first);
-    body(ChannelTile{first, count, count == channels ? kMaxRow / channels : 1});
+    body(ChannelTile{first, count,
+                     count == channels ? std::max<std::int64_t>(1, kPixelsRow / channels) : 1});
   }
 }
 
