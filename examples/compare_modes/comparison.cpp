@@ -31,18 +31,48 @@ SgdOptions sgd_options(double lr, const CompareOptions& options) {
           .nesterov = options.momentum > 0};
 }
 
-/// A copy of the pretrained network in a mode of its own.
-std::shared_ptr<ImageClassifier> build_copy(Mode mode, const Pretrained& pretrained,
-                                            const Task& target, RunOptions options) {
+void fix_affine(Module& net) {
+  net.for_each_module([](const std::string&, Module& module) {
+    const auto* block = dynamic_cast<const ConvBN*>(&module);
+    if (block == nullptr) return;
+    for (Tensor vector : {block->gamma(), block->beta()}) {
+      if (vector.defined()) vector.set_requires_grad(false);
+    }
+  });
+}
+
+std::vector<Tensor> trainable(const Module& net) {
+  std::vector<Tensor> tensors = net.parameters();
+  tensors.erase(std::remove_if(tensors.begin(), tensors.end(),
+                               [](const Tensor& tensor) { return !tensor.requires_grad(); }),
+                tensors.end());
+  return tensors;
+}
+
+/// A copy of the pretrained network, as `contender` trains it.
+std::shared_ptr<ImageClassifier> build_copy(const ModeResult& contender,
+                                            const Pretrained& pretrained, const Task& target,
+                                            RunOptions options) {
   options.init.clear();  // the pretrained state has it
   auto net = build_network(target, options).net;
   net->load_state_dict(pretrained.state);
-  if (mode == Mode::deploy) {
+  if (contender.mode == Mode::deploy) {
     net->deploy();
   } else {
-    net->set_mode(mode);
+    net->set_mode(contender.mode);
   }
+  if (contender.fixed_affine) fix_affine(*net);
   return net;
+}
+
+/// All that compete, not measured yet.
+std::vector<ModeResult> contenders_of(const CompareOptions& options) {
+  std::vector<ModeResult> all;
+  for (const Mode mode : options.modes) all.push_back({.mode = mode});
+  for (const Mode mode : options.fixed_affine_modes) {
+    all.push_back({.mode = mode, .fixed_affine = true});
+  }
+  return all;
 }
 
 /// Accuracy with running statistics: what the network will do when it is used.
@@ -136,19 +166,19 @@ Comparison fine_tune(const Pretrained& pretrained, const Task& target,
   const DataLoader test = test_batches(target, options.run);
   const Batch probe = *batches.epoch(0).next();
 
-  const auto images = target.test->size() * static_cast<std::int64_t>(options.modes.size());
+  const std::vector<ModeResult> results = contenders_of(options);
+  const auto images = target.test->size() * static_cast<std::int64_t>(results.size());
   Progress before("test", images, "images", options.run.progress);
   std::vector<Contender> contenders;
-  for (const Mode mode : options.modes) {
-    Contender contender;
-    contender.result.mode = mode;
+  for (const ModeResult& result : results) {
+    Contender contender{.result = result, .net = {}, .optimizer = {}};
+    const auto copy = [&] { return build_copy(result, pretrained, target, options.run); };
     // Measuring changes running statistics in Mode::train: on a copy of its own.
-    contender.result.memory =
-        measure_memory(*build_copy(mode, pretrained, target, options.run), probe);
-    contender.net = build_copy(mode, pretrained, target, options.run);
+    contender.result.memory = measure_memory(*copy(), probe);
+    contender.net = copy();
     contender.optimizer =
-        std::make_unique<Sgd>(contender.net->parameters(), sgd_options(options.lr, options));
-    contender.result.accuracy_before = test_accuracy(*contender.net, mode, test, before);
+        std::make_unique<Sgd>(trainable(*contender.net), sgd_options(options.lr, options));
+    contender.result.accuracy_before = test_accuracy(*contender.net, result.mode, test, before);
     contenders.push_back(std::move(contender));
   }
   before.finish();

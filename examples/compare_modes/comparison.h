@@ -26,6 +26,8 @@ struct CompareOptions {
   double momentum = 0.9;
   double weight_decay = 5e-4;
   std::vector<Mode> modes{Mode::train, Mode::eval, Mode::tune, Mode::deploy};
+  /// And in these once more with gamma and beta fixed: what is known as frozen batch normalisation.
+  std::vector<Mode> fixed_affine_modes = {};
 };
 
 /// A network that has learned the source task and is ready for the target task.
@@ -41,13 +43,14 @@ struct Pretrained {
 /// NaN where they were not measured.
 struct ModeResult {
   Mode mode = Mode::train;
+  bool fixed_affine = false;  ///< gamma and beta were not trained
   double accuracy_before = 0;
   double accuracy_after = 0;
-  MemoryUse memory;
-  std::vector<double> loss;          ///< one a step
-  std::vector<double> milliseconds;  ///< likewise
-  bool diverged = false;             ///< the last loss is not finite, and no step followed
-  Profile profile;                   ///< of the steps after the warm-up, with --profile
+  MemoryUse memory = {};
+  std::vector<double> loss = {};          ///< one a step
+  std::vector<double> milliseconds = {};  ///< likewise
+  bool diverged = false;                  ///< the last loss is not finite, and no step followed
+  Profile profile = {};                   ///< of the steps after the warm-up, with --profile
 
   double step_milliseconds() const;  ///< the median
   double final_loss() const;         ///< mean of the last ten steps

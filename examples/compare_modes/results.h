@@ -2,16 +2,11 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <vector>
 
 #include "compare_modes/comparison.h"
+#include "support/text_table.h"
 
 namespace attune::examples {
-
-struct Table {
-  std::vector<std::string> header;
-  std::vector<std::vector<std::string>> rows;
-};
 
 /// One row a mode: accuracies, final loss, time and memory, the last two also as ratios to Eval.
 Table result_table(const Comparison& comparison);

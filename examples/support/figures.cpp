@@ -51,9 +51,7 @@ std::vector<double> squared_scales(const Module& net) {
   return squares;
 }
 
-void add_scale_figure(HtmlReport& page, const std::vector<double>& squared_scales,
-                      const std::string& whose) {
-  if (squared_scales.empty()) return;
+BarChart scale_chart(const std::vector<double>& squared_scales) {
   // Bars four to a power of ten; what lies outside is counted in the outermost.
   constexpr int kLowest = -6, kHighest = 2, kFine = 4, kBars = kFine * (kHighest - kLowest);
   std::array<double, kBars> counts{};
@@ -71,13 +69,18 @@ void add_scale_figure(HtmlReport& page, const std::vector<double>& squared_scale
   }
   chart.series.push_back(
       {.name = "channels", .values = {counts.begin(), counts.end()}, .color = 3});
+  return chart;
+}
 
+void add_scale_figure(HtmlReport& page, const std::vector<double>& squared_scales,
+                      const std::string& whose) {
+  if (squared_scales.empty()) return;
   std::vector<double> sorted = squared_scales;
   std::sort(sorted.begin(), sorted.end());
   page.add_figure(
       fmt::format("s² of all {} channels of {}",
                   with_thousands(static_cast<double>(sorted.size()), 0), whose),
-      to_svg(chart),
+      to_svg(scale_chart(squared_scales)),
       fmt::format(
           "Nine in ten lie between {} and {}; the median is {}. The outermost bars also hold what "
           "lies beyond them: s² is zero where γ is.",

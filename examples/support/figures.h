@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "support/chart.h"
 #include "support/html_report.h"
 #include "support/prediction.h"
 
@@ -25,7 +26,10 @@ double in_mebibytes(std::int64_t bytes);
 /// Eval's.
 std::vector<double> squared_scales(const Module& net);
 
-/// How s^2 is distributed, and why that makes training in Deploy unstable. `whose`: "the pretrained
+/// How many channels have which s^2.
+BarChart scale_chart(const std::vector<double>& squared_scales);
+
+/// The same as a figure, and why that makes training in Deploy unstable. `whose`: "the pretrained
 /// network". Nothing without channels.
 void add_scale_figure(HtmlReport& page, const std::vector<double>& squared_scales,
                       const std::string& whose);

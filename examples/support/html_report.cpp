@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
+
 #include "support/chart.h"
 
 namespace attune::examples {
@@ -9,7 +11,7 @@ namespace {
 
 // The colours are Okabe and Ito's ("Color universal design", 2008), which most colour-blind readers
 // can tell apart, adapted to each background.
-constexpr const char* kStyle = R"(
+constexpr const char* kPalette = R"(
 :root {
   color-scheme: light dark;
   --page: #ffffff; --card: #f7f8fa; --text: #1b1f24; --muted: #5b6570; --rule: #dfe3e8;
@@ -23,6 +25,9 @@ constexpr const char* kStyle = R"(
     --c5: #dcb545;
   }
 }
+)";
+
+constexpr const char* kPageStyle = R"(
 * { box-sizing: border-box; }
 body {
   margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 52rem; background: var(--page);
@@ -49,6 +54,12 @@ th, td { padding: 0.45rem 0.7rem; text-align: right; border-bottom: 1px solid va
 th { font-weight: 600; color: var(--muted); font-size: 0.825rem; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td:first-child { font-weight: 600; white-space: nowrap; }
+.check { margin: 0.3rem 0; padding-left: 1.6rem; text-indent: -1.6rem; }
+.check b { display: inline-block; width: 1.6rem; text-indent: 0; color: var(--c3); }
+.check.fails b { color: var(--c0); }
+)";
+
+constexpr const char* kChartStyle = R"(
 .chart { display: block; width: 100%; height: auto; font-family: inherit; overflow: visible; }
 .chart text { fill: var(--text); font-size: 13px; }
 .chart .tick, .chart .axis-title { fill: var(--muted); font-size: 12.5px;
@@ -62,8 +73,9 @@ td:first-child { font-weight: 600; white-space: nowrap; }
 .chart .hover:hover { opacity: 1; } .chart .bar:hover, .chart .dot:hover { opacity: 0.8; }
 )";
 
-std::string series_style() {
-  std::string style;
+/// All that a chart needs.
+std::string chart_style() {
+  std::string style = std::string(kPalette) + kChartStyle;
   for (int i = 0; i < kSeriesColors; ++i) {
     style += fmt::format(
         ".line.s{0}, .hover.s{0} {{ stroke: var(--c{0}); }} .bar.s{0}, .dot.s{0} {{ fill: "
@@ -97,6 +109,11 @@ void HtmlReport::add_highlights(const std::vector<Highlight>& highlights) {
   body_ += "</div>\n";
 }
 
+void HtmlReport::add_check(const std::string& statement, bool holds) {
+  body_ += fmt::format("<p class=\"check{}\"><b>{}</b>{}</p>\n", holds ? "" : " fails",
+                       holds ? "\u2713" : "\u2717", escape_xml(statement));
+}
+
 void HtmlReport::add_figure(const std::string& title, const std::string& svg,
                             const std::string& caption) {
   body_ += fmt::format("<figure>\n<h3>{}</h3>\n{}<figcaption>{}</figcaption>\n</figure>\n",
@@ -124,7 +141,16 @@ std::string HtmlReport::str() const {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
       "<title>{0}</title>\n<style>{1}{2}</style>\n</head>\n<body>\n"
       "<h1>{0}</h1>\n<p class=\"subtitle\">{3}</p>\n{4}</body>\n</html>\n",
-      escape_xml(title_), kStyle, series_style(), escape_xml(subtitle_), body_);
+      escape_xml(title_), chart_style(), kPageStyle, escape_xml(subtitle_), body_);
+}
+
+std::string standalone_svg(const std::string& svg) {
+  const std::size_t end_of_tag = svg.find('>');
+  std::string alone = svg;
+  alone.insert(end_of_tag + 1, fmt::format("\n<style>{}.chart {{ font-family: system-ui, "
+                                           "sans-serif; background: var(--page); }}</style>",
+                                           chart_style()));
+  return alone;
 }
 
 }  // namespace attune::examples

@@ -19,6 +19,8 @@ class HtmlReport {
     std::string meaning;
   };
   void add_highlights(const std::vector<Highlight>& highlights);
+  /// A statement, marked as true or not.
+  void add_check(const std::string& statement, bool holds);
   /// `svg` is what to_svg() (chart.h) gives.
   void add_figure(const std::string& title, const std::string& svg, const std::string& caption);
   /// Every row has as many cells as `header`; the first column is text, the others are numbers.
@@ -33,5 +35,8 @@ class HtmlReport {
   std::string subtitle_;
   std::string body_;
 };
+
+/// What to_svg() gives, with the styles it needs: a file that a document can show as an image.
+std::string standalone_svg(const std::string& svg);
 
 }  // namespace attune::examples

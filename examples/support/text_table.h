@@ -6,6 +6,12 @@
 
 namespace attune::examples {
 
+/// Every row has as many cells as the header.
+struct Table {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+};
+
 /// Aligned columns for a terminal: the first one to the left, the others to the right, and a rule
 /// below the header. Every row has as many cells as `header`.
 std::string text_table(const std::vector<std::string>& header,

@@ -1,7 +1,6 @@
 #include "train_resnet/trainer.h"
 
 #include <attune/core/checkpoint.h>
-#include <attune/core/error.h>
 #include <attune/core/random.h>
 #include <fmt/format.h>
 
@@ -133,7 +132,7 @@ void Trainer::train_batch(const Batch& batch) {
   optimizer_.set_lr_factor(schedule_(position_.step));
   const StepResult result = train_step(*net_, optimizer_, batch, options_.label_smoothing);
   if (!result.finite()) {
-    throw Error(
+    throw Diverged(
         fmt::format("training diverged: the loss of step {} is {} (try a smaller --lr than {:g})",
                     position_.step, loss_text(result.loss), options_.chosen_lr()));
   }

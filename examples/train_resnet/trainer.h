@@ -1,5 +1,6 @@
 #pragma once
 
+#include <attune/core/error.h>
 #include <attune/core/profile.h>
 #include <attune/layers/module.h>
 #include <attune/optim/ema.h>
@@ -23,13 +24,13 @@ namespace attune::examples {
 struct TrainOptions {
   RunOptions run;
   std::int64_t epochs = 10;
-  std::optional<double> lr;  ///< none: fits how the run starts
+  std::optional<double> lr = {};  ///< none: fits how the run starts
   double momentum = 0.9;
   double weight_decay = 5e-4;
   double label_smoothing = 0;
   double ema = 0;                     ///< decay of averaged weights; 0: there are none
-  std::optional<Mode> mode;           ///< none: Train from scratch, Tune from a file
-  std::string resume;                 ///< "auto" or a file; empty: start anew
+  std::optional<Mode> mode = {};      ///< none: Train from scratch, Tune from a file
+  std::string resume = {};            ///< "auto" or a file; empty: start anew
   std::int64_t checkpoint_every = 0;  ///< steps; 0: after each epoch
 
   bool from_scratch() const { return run.init.empty(); }
@@ -42,6 +43,12 @@ struct EpochResult {
   double test_accuracy = 0;  ///< NaN: interrupted before it was known
   double last_lr = 0;
   double train_seconds = 0;  ///< so far, testing left out
+};
+
+/// The loss is no number any more.
+class Diverged : public Error {
+ public:
+  using Error::Error;
 };
 
 /// A training run that can be stopped anywhere and taken up again: whatever happened in between, it
@@ -62,7 +69,7 @@ class Trainer {
   void resume(const std::filesystem::path& path);
   /// Trains, and tests after each epoch, until the last one or until interrupted(). With --out,
   /// writes checkpoints as it goes and when it is interrupted, and the weights after each epoch.
-  /// Throws Error if the loss is not finite.
+  /// Throws Diverged if the loss is not finite.
   void run(const Observer& observe);
 
   /// The epochs that are complete, those before resume() included.

@@ -77,3 +77,28 @@ TEST_CASE("a comparison without Eval or without steps can be shown too") {
   CHECK(to_text(compared, options).find("nan") == std::string::npos);
   CHECK(to_json(compared, options)["modes"]["eval"]["ms"].is_null());
 }
+
+TEST_CASE("modes are compared with gamma and beta fixed, too") {
+  const CompareOptions options{
+      .run = {.limit = 16, .batch_size = 8, .use_double = true, .progress = ProgressStyle::off},
+      .pretrain_epochs = 0,
+      .steps = 2,
+      .lr = 1e-4,
+      .modes = {Mode::eval},
+      .fixed_affine_modes = {Mode::eval, Mode::tune}};
+  const Transfer transfer = open_transfer(options.run);
+  const Comparison compared = fine_tune(pretrain(transfer, options), transfer.target, options,
+                                        [](std::int64_t, const ModeResult&, const StepResult&) {});
+  REQUIRE(compared.modes.size() == 3);
+  const ModeResult &eval = compared.modes[0], &fixed = compared.modes[1], &tune = compared.modes[2];
+  CHECK_FALSE(eval.fixed_affine);
+  CHECK((fixed.fixed_affine && fixed.mode == Mode::eval));
+  CHECK((tune.fixed_affine && tune.mode == Mode::tune));
+  CHECK(compared.find(Mode::eval) == &eval);
+  // Without gamma's gradient Eval has no use for the convolution's output.
+  CHECK(fixed.memory.saved_bytes < eval.memory.saved_bytes);
+  CHECK(fixed.memory.saved_bytes == tune.memory.saved_bytes);
+  CHECK(fixed.loss[0] == eval.loss[0]);
+  CHECK(fixed.loss[1] != eval.loss[1]);
+  CHECK(largest_loss_difference(tune, fixed) <= 1e-9);
+}
