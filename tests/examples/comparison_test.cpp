@@ -78,7 +78,7 @@ TEST_CASE("a comparison without Eval or without steps can be shown too") {
   CHECK(to_json(compared, options)["modes"]["eval"]["ms"].is_null());
 }
 
-TEST_CASE("modes are compared with gamma and beta fixed, too") {
+TEST_CASE("modes are also compared with gamma and beta fixed") {
   const CompareOptions options{
       .run = {.limit = 16, .batch_size = 8, .use_double = true, .progress = ProgressStyle::off},
       .pretrain_epochs = 0,

@@ -1,0 +1,10 @@
+#include "paper/claim.h"
+
+namespace attune::examples {
+
+std::vector<Claim> all_claims() {
+  return {cost_claim(),     memory_claim(), numerics_claim(),    stability_claim(),
+          transfer_claim(), frozen_claim(), pretraining_claim(), adversarial_claim()};
+}
+
+}  // namespace attune::examples

@@ -1,0 +1,56 @@
+#include "paper/fine_tuning.h"
+
+#include <attune/core/random.h>
+#include <fmt/format.h>
+
+#include <cstddef>
+
+#include "paper/rows.h"
+
+namespace attune::examples {
+
+Task part_of_target(Lab& lab, double share, std::uint64_t seed, std::int64_t test_images) {
+  Task task = lab.transfer().target;
+  if (share < 1) task.train = Subset::fraction(task.train, 0, share, seed);
+  if (test_images > 0 && test_images < task.test->size()) {
+    const double part = static_cast<double>(test_images) / static_cast<double>(task.test->size());
+    task.test = Subset::fraction(task.test, 0, part, 1);
+  }
+  return task;
+}
+
+std::vector<Row> fine_tuned_rows(Lab& lab, const Task& target, CompareOptions options) {
+  options.run.init = lab.pretrained();
+  options.run.replace_head = true;
+  manual_seed(options.run.seed);
+  const Comparison comparison =
+      fine_tune(read_pretrained(target, options), target, options,
+                [](std::int64_t, const ModeResult&, const StepResult&) {});
+  std::vector<Row> rows;
+  for (const ModeResult& result : comparison.modes) {
+    rows.push_back({{"mode", std::string(to_string(result.mode)) +
+                                 (result.fixed_affine ? ", fixed affine" : "")},
+                    {"before", result.accuracy_before},
+                    {"accuracy", result.accuracy_after},
+                    {"loss", result.final_loss()},
+                    {"diverged", result.diverged},
+                    {"ms", result.step_milliseconds()},
+                    {"saved_bytes", result.memory.saved_bytes},
+                    {"peak_bytes", result.memory.peak_bytes}});
+  }
+  return rows;
+}
+
+std::vector<std::string> outcome_cells(const std::vector<Row>& runs, const std::vector<Row>& eval) {
+  // Modes took turns, so times are compared run by run.
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    ratios.push_back(number(runs[i], "ms") / number(eval.at(i), "ms"));
+  }
+  return {std::to_string(runs.size()), percent(spread(runs, "accuracy")),
+          fmt::format("{:.2f}", median(ratios)),
+          mebibytes(runs[0]["saved_bytes"].get<std::int64_t>()),
+          mebibytes(runs[0]["peak_bytes"].get<std::int64_t>())};
+}
+
+}  // namespace attune::examples

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "support/command_line.h"
+#include "support/tasks.h"
+
+namespace attune::examples {
+
+struct PaperOptions {
+  /// Of these, net, init, data, device, threads, out and progress are options here.
+  RunOptions run{.out = "runs/paper"};
+  std::vector<std::string> claims = {};  ///< none: all
+  bool quick = false;
+  std::int64_t pretrain_epochs = 12;
+  std::int64_t seeds = 3;
+  bool again = false;   ///< measures anew what has been measured
+  bool report = false;  ///< measures nothing
+  std::filesystem::path docs = {};
+};
+
+/// What the claims' experiments have in common: the options, the data, and one network that has
+/// been trained beforehand.
+class Lab {
+ public:
+  explicit Lab(PaperOptions options) : options_(std::move(options)) {}
+
+  const PaperOptions& options() const { return options_; }
+  bool quick() const { return options_.quick; }
+  /// Options of a run with this seed, for what the trainers take. Its batches have batch() images.
+  RunOptions run_options(std::uint64_t seed) const;
+  /// Few images need small batches, for enough steps.
+  std::int64_t batch() const { return quick() ? 32 : 128; }
+  /// 1, 2, ..., one for each repetition of what depends on chance.
+  std::vector<std::uint64_t> seeds() const;
+
+  /// The task to pretrain on, and the one to fine-tune on. Reads the data when first asked.
+  const Transfer& transfer();
+  /// Weights of the network, pretrained on the source task: the file of --init, or else what was
+  /// trained for this purpose. An interrupted training goes on where it was. Throws Error if it is
+  /// interrupted().
+  std::filesystem::path pretrained();
+  /// Which network that is, for the settings of an experiment: "resnet20 after 12 epochs of
+  /// CIFAR-100".
+  std::string pretrained_name();
+
+ private:
+  static constexpr std::int64_t kQuickEpochs = 4;
+  std::int64_t epochs() const { return options_.quick ? kQuickEpochs : options_.pretrain_epochs; }
+
+  PaperOptions options_;
+  std::optional<Transfer> transfer_;
+};
+
+}  // namespace attune::examples
