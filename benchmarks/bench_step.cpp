@@ -7,6 +7,7 @@
 #include <attune/core/ops/softmax_cross_entropy.h>
 #include <attune/core/profile.h>
 #include <attune/core/random.h>
+#include <attune/core/saved_tensor.h>
 #include <attune/core/step_graph.h>
 #include <attune/kernels/conv_algorithm.h>
 #include <attune/kernels/cpu_isa.h>
@@ -49,6 +50,7 @@ struct Options {
   int steps = 12;
   int rounds = 3;
   bool cuda_graph = false;
+  bool keep_bf16 = false;
   bool json = false;
   bool profile = false;
 };
@@ -149,6 +151,7 @@ void print(const Options& options, const Contestant& c) {
                                 {"threads", num_threads()},
                                 {"mode", to_string(c.mode)},
                                 {"recompute", to_string(c.recompute)},
+                                {"keep_bf16", options.keep_bf16},
                                 {"ms", std::round(ms * 1e3) / 1e3},
                                 {"images_per_s", std::round(images_per_second * 10) / 10},
                                 {"page_faults", c.page_faults}};
@@ -172,6 +175,7 @@ void run(const Options& options) {
   set_conv_algorithm(parse_conv_algorithm(options.algorithm));
   manual_seed(0);
   const examples::DeviceScope device(options.device);
+  const Bfloat16Saves rounding(options.keep_bf16);
 
   std::vector<Contestant> contestants;
   for (const std::string& mode : options.modes) {
@@ -270,6 +274,7 @@ int main_checked(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   CLI::Option* graph = app.add_flag("--cuda-graph", options.cuda_graph,
                                     "Have a GPU record a step and repeat it as a whole");
+  app.add_flag("--keep-bf16", options.keep_bf16, "Round what backward needs (Bfloat16Saves)");
   CLI::Option* json = app.add_flag("--json", options.json, "One JSON object a line for each mode");
   app.add_flag("--profile", options.profile, "Also print where the time goes, layer by layer")
       ->excludes(json)

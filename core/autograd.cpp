@@ -65,9 +65,22 @@ Node::Saved Node::save(SavedValue value) {
   return saved;
 }
 
+// The rounded copy is offered as its producer's recipe, and so shared by all who save the tensor
+// from now on; unless its producer has another recipe, or keeps the elements anyway.
+Node::Saved Node::save_to_round(const Tensor& tensor) {
+  const auto& meta = tensor.autograd_meta();
+  if (Bfloat16Saves::on() && tensor.dtype() == DType::float32 && meta && meta->producer) {
+    Node& producer = *meta->producer;
+    if (!producer.output_recipe_.defined() && !producer.keeps(tensor.storage())) {
+      producer.offer_recipe(tensor, rounded_to_bfloat16(tensor));
+    }
+  }
+  return save(tensor);
+}
+
 Node::Saved Node::save_relu_output(Tensor& output) {
   output.autograd_meta()->relu_output = true;
-  return save(output);
+  return save_to_round(output);
 }
 
 void Node::offer_recipe(const Tensor& output, Recipe recipe) {
@@ -176,6 +189,13 @@ Tensor Node::through_relu(Tensor grad, Saved relu_output) const {
                            output.data<T>(), grad.count());
   });
   return masked;
+}
+
+bool Node::keeps(const Storage& storage) const {
+  return std::any_of(saves_.begin(), saves_.end(), [&](const SavedValue& saved) {
+    const std::vector<const Storage*> kept = storages_of(saved);
+    return std::find(kept.begin(), kept.end(), &storage) != kept.end();
+  });
 }
 
 void Node::release() {

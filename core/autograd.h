@@ -83,6 +83,8 @@ class Node {
   /// offers. An undefined tensor is kept as such.
   Saved save(const Tensor& tensor);
   Saved save(SavedValue value);
+  /// The same for a convolution's input or a ReLU's output, which Bfloat16Saves may have rounded.
+  Saved save_to_round(const Tensor& tensor);
   /// Keeps this node's output, which ends in a ReLU, and says so in its metadata.
   Saved save_relu_output(Tensor& output);
   /// From now on, who would save this node's output saves `recipe`, which gives the same bits. The
@@ -133,6 +135,7 @@ class Node {
   const SavedValue& value(Saved saved) const {
     return saves_[static_cast<std::size_t>(saved.index_)];
   }
+  bool keeps(const Storage& storage) const;
   void release();
 
   const char* name_;

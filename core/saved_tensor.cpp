@@ -2,8 +2,22 @@
 
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/kernels/elementwise.h"
 
 namespace attune {
+namespace {
+
+thread_local bool rounding = false;
+
+// Such elements have no DType, since nothing computes with them: they are bytes, two each.
+std::uint16_t* bfloat16_elements(Tensor& bytes) {
+  return reinterpret_cast<std::uint16_t*>(bytes.mutable_data<std::uint8_t>());
+}
+const std::uint16_t* bfloat16_elements(const Tensor& bytes) {
+  return reinterpret_cast<const std::uint16_t*>(bytes.data<std::uint8_t>());
+}
+
+}  // namespace
 
 SavedTensor::SavedTensor(const Tensor& tensor) {
   if (!tensor.defined()) return;
@@ -41,6 +55,22 @@ std::vector<const Storage*> storages_of(const SavedValue& saved) {
     for (const Storage* storage : storages_of(part)) storages.push_back(storage);
   }
   return storages;
+}
+
+Bfloat16Saves::Bfloat16Saves(bool on) : before_(rounding) { rounding = on; }
+Bfloat16Saves::~Bfloat16Saves() { rounding = before_; }
+bool Bfloat16Saves::on() { return rounding; }
+
+Recipe rounded_to_bfloat16(const Tensor& x) {
+  Tensor bytes = Tensor::empty({x.count(), 2}, DType::uint8, x.device());
+  kernels::round_to_bfloat16(x.device(), bfloat16_elements(bytes), x.data<float>(), x.count());
+  return {.ingredients = {SavedTensor(bytes)},
+          .rebuild = [shape = x.shape()](const std::vector<Tensor>& parts) {
+            Tensor again = Tensor::empty(shape, DType::float32, parts[0].device());
+            kernels::widen_bfloat16(again.device(), again.mutable_data<float>(),
+                                    bfloat16_elements(parts[0]), again.count());
+            return again;
+          }};
 }
 
 }  // namespace attune

@@ -49,4 +49,35 @@ Tensor restore(const SavedValue& saved, const char* node);
 /// The storages it keeps, those of ingredients included.
 std::vector<const Storage*> storages_of(const SavedValue& saved);
 
+/// Within the scope, what this thread's convolutions get and what its ReLUs give is kept for
+/// backward as bfloat16 (8 bits of exponent, 7 of mantissa), in half the bytes of float32. Each
+/// such tensor is kept once, for all who need it.
+///
+/// The forward pass does not change by a bit, and neither do gradients of activations, biases and
+/// betas: convolutions compute them from filters, and ReLUs from where their output is positive,
+/// which rounding leaves alone. The gradient of a filter (and in Tune of gamma, which is computed
+/// from it) is a sum of products x * dy; each x in it is wrong by up to 2^-8 of itself. To the bf16
+/// convolutions of a GPU this is no loss: they round x as well.
+///
+/// Float64 is left alone, and so are leaves, ReLU6 (rounding would move what is just below its
+/// upper bound), what normalisations keep of their inputs (which they subtract means from), and
+/// whatever is computed again instead of kept: but that may be computed from rounded tensors, and
+/// is then no longer the same to the bit.
+class Bfloat16Saves {
+ public:
+  explicit Bfloat16Saves(bool on = true);
+  ~Bfloat16Saves();
+  Bfloat16Saves(const Bfloat16Saves&) = delete;
+  Bfloat16Saves& operator=(const Bfloat16Saves&) = delete;
+
+  /// Whether this thread is within such a scope (and not in one with on = false further inside).
+  static bool on();
+
+ private:
+  bool before_;
+};
+
+/// A recipe for `x`, float32, from a rounded copy.
+Recipe rounded_to_bfloat16(const Tensor& x);
+
 }  // namespace attune

@@ -2,6 +2,7 @@
 // by side, and shows that Tune gives Eval's result at Deploy's cost (arXiv 2305.11624).
 
 #include <attune/core/error.h>
+#include <attune/core/saved_tensor.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -57,6 +58,7 @@ int compare(const CompareOptions& options) {
   if (!options.run.json.empty()) check_writable(options.run.json);
 
   const DeviceScope device(options.run.device);
+  const Bfloat16Saves rounding(options.run.keep_bf16);
   apply_settings(options.run);
   const bool from_file = !options.run.init.empty();
   const Transfer transfer = from_file ? Transfer{.source = {}, .target = open_target(options.run)}

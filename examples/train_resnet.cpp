@@ -1,6 +1,7 @@
 // Trains a network, ResNet-20 unless told otherwise, from scratch or from a file of weights: on the
 // synthetic shapes, CIFAR-10, CIFAR-100 or a folder of images.
 
+#include <attune/core/saved_tensor.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -100,6 +101,7 @@ int run(const TrainOptions& options) {
   }
   if (!options.run.json.empty()) check_writable(options.run.json);
   const DeviceScope device(options.run.device);
+  const Bfloat16Saves rounding(options.run.keep_bf16);
   apply_settings(options.run);
 
   const Task task = open_task(options.run);

@@ -74,6 +74,18 @@ void scale(Device device, T* y, T alpha, std::int64_t count) {
       device, "scale", [&] { cpu::scale(y, alpha, count); }, [&] { cuda::scale(y, alpha, count); });
 }
 
+void round_to_bfloat16(Device device, std::uint16_t* y, const float* x, std::int64_t count) {
+  dispatch(
+      device, "round_to_bfloat16", [&] { cpu::round_to_bfloat16(y, x, count); },
+      [&] { cuda::round_to_bfloat16(y, x, count); });
+}
+
+void widen_bfloat16(Device device, float* y, const std::uint16_t* x, std::int64_t count) {
+  dispatch(
+      device, "widen_bfloat16", [&] { cpu::widen_bfloat16(y, x, count); },
+      [&] { cuda::widen_bfloat16(y, x, count); });
+}
+
 void increment(Device device, std::int64_t* y) {
   dispatch(
       device, "increment", [&] { ++*y; }, [&] { cuda::increment(y); });

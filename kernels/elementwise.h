@@ -82,6 +82,14 @@ void axpy(Device device, T* y, T alpha, const T* x, std::int64_t count);
 template <typename T>
 void scale(Device device, T* y, T alpha, std::int64_t count);
 
+/// y[i] = x[i] as a bfloat16, the upper half of a float (8 bits of exponent, 7 of mantissa): the
+/// nearest one, of two as near the even one. NaN stays NaN; and so that a ReLU's output tells where
+/// it was positive, what is not zero stays so, the smallest being 2^-133.
+void round_to_bfloat16(Device device, std::uint16_t* y, const float* x, std::int64_t count);
+
+/// y[i] = x[i], a bfloat16.
+void widen_bfloat16(Device device, float* y, const std::uint16_t* x, std::int64_t count);
+
 /// ++y[0].
 void increment(Device device, std::int64_t* y);
 

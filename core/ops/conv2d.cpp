@@ -36,7 +36,7 @@ Tensor convolve(const Tensor& x, const Tensor& weight, const Tensor& bias,
   conv.forward(y, x, weight, {.bias = bias, .residual = residual, .relu = relu});
 
   if (auto node = record_as<Conv2dBackward>(y, {&x, &weight, &bias, &residual}, op, conv)) {
-    if (node->needs(Conv2dBackward::weight_input)) node->x = node->save(x);
+    if (node->needs(Conv2dBackward::weight_input)) node->x = node->save_to_round(x);
     if (node->needs(Conv2dBackward::x_input)) node->weight = node->save(weight);
     if (recompute && node->x.defined() && !residual.defined()) {
       node->offer_recipe(y,

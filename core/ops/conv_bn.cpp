@@ -224,7 +224,7 @@ void record_constant(const char* op, Outputs& outputs, const ConvBNTensors& t,
   const double eps = settings.eps;
   node->eps = eps;
   const bool gamma_needs_x = node->needs(gamma_input) && !y.defined();
-  if (node->needs(weight_input) || gamma_needs_x) node->x = node->save(t.x);
+  if (node->needs(weight_input) || gamma_needs_x) node->x = node->save_to_round(t.x);
   SavedValue kept_y = SavedTensor(y);
   if (runs_again(*node, t, settings)) {
     // Who consumed z needs it before this node needs y, and leaves that behind.
@@ -330,7 +330,7 @@ Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
   normalize(z, y, statistics, t.gamma, t.beta, t.residual, settings.relu);
 
   if (auto node = record_as<ConvBNTrainBackward>(z, inputs_of(t), op, conv)) {
-    if (node->needs(weight_input)) node->x = node->save(t.x);
+    if (node->needs(weight_input)) node->x = node->save_to_round(t.x);
     if (node->needs(x_input)) node->weight = node->save(t.weight);
     if (upstream) node->gamma = node->save(t.gamma);
     node->mean = node->save(statistics.mean);

@@ -70,15 +70,15 @@ std::string settings_text(const Comparison& comparison, const CompareOptions& op
   return fmt::format(
       "{} {}{}. On {}: up to {} epochs in each mode, learning rate {:g} falling along a cosine. "
       "Batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, {}, "
-      "recomputing {}, seed {}, {} threads; attune {}.",
+      "recomputing {},{} seed {}, {} threads; attune {}.",
       run.net, pretraining(comparison.pretrained),
       run.init.empty() ? fmt::format(", {} epochs from scratch in Train mode (highest learning "
                                      "rate {:g})",
                                      options.pretrain_epochs, options.pretrain_lr)
                        : "",
       comparison.target, options.epochs, options.lr, run.batch_size, options.momentum,
-      options.weight_decay, describe(run.device, run.dtype()), to_string(run.recompute), run.seed,
-      num_threads(), version);
+      options.weight_decay, describe(run.device, run.dtype()), to_string(run.recompute),
+      run.keep_bf16 ? " keeping bf16," : "", run.seed, num_threads(), version);
 }
 
 std::string to_text(const Comparison& comparison, const CompareOptions& options) {

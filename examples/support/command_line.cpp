@@ -147,6 +147,11 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->type_name("WHAT")
       ->default_str(to_string(options.recompute))
       ->group("Training");
+  app.add_flag(
+         "--keep-bf16", options.keep_bf16,
+         "Half the memory for what backward needs of convolutions' inputs, which is rounded to "
+         "bf16; rounds the gradients of filters")
+      ->group("Training");
   app.add_option("--out", options.out, "Directory for metrics.csv, summary.json and more")
       ->type_name("DIR")
       ->group("Output");
@@ -243,6 +248,7 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"seed", options.seed},
           {"threads", num_threads()},
           {"recompute", to_string(options.recompute)},
+          {"keep_bf16", options.keep_bf16},
           {"workers", options.workers}};
 }
 

@@ -51,6 +51,7 @@ struct RunOptions {
   DeviceOptions device = {};
   int threads = 0;  ///< 0: the library's default
   Recompute recompute = {};
+  bool keep_bf16 = false;  ///< what backward needs is rounded (Bfloat16Saves)
   std::filesystem::path out = {};
   std::filesystem::path json = {};
   bool profile = false;

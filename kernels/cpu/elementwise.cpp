@@ -1,5 +1,6 @@
 #include "attune/kernels/cpu/elementwise.h"
 
+#include <bit>
 #include <cmath>
 
 #include "attune/kernels/cpu/channel_rows.h"
@@ -9,8 +10,8 @@ namespace attune::kernels::cpu {
 namespace {
 
 // y[i] = f(x[i]).
-template <typename T, typename F>
-void map(T* y, const T* x, std::int64_t count, const F& f) {
+template <typename R, typename T, typename F>
+void map(R* y, const T* x, std::int64_t count, const F& f) {
   parallel_for_ranges(count, kGrain, [&](Range range) {
 #pragma omp simd
     for (std::int64_t i = range.first; i < range.last; ++i) y[i] = f(x[i]);
@@ -191,6 +192,23 @@ void axpy(T* y, T alpha, const T* x, std::int64_t count) {
 template <typename T>
 void scale(T* y, T alpha, std::int64_t count) {
   map(y, y, count, [alpha](T v) { return alpha * v; });
+}
+
+void round_to_bfloat16(std::uint16_t* y, const float* x, std::int64_t count) {
+  map(y, x, count, [](float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t magnitude = bits & 0x7fffffffU, upper = bits >> 16;
+    const std::uint32_t nearest = (bits + 0x7fffU + (upper & 1U)) >> 16;
+    const std::uint32_t vanished = magnitude > 0 && magnitude <= 0x8000U ? 1 : 0;
+    const bool is_nan = magnitude > 0x7f800000U;  // whose payload may be in the lower half alone
+    return static_cast<std::uint16_t>(is_nan ? upper | 0x40U : nearest | vanished);
+  });
+}
+
+void widen_bfloat16(float* y, const std::uint16_t* x, std::int64_t count) {
+  map(y, x, count, [](std::uint16_t bits) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  });
 }
 
 template <typename T>

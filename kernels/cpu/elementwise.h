@@ -35,6 +35,9 @@ void axpy(T* y, T alpha, const T* x, std::int64_t count);
 template <typename T>
 void scale(T* y, T alpha, std::int64_t count);
 
+void round_to_bfloat16(std::uint16_t* y, const float* x, std::int64_t count);
+void widen_bfloat16(float* y, const std::uint16_t* x, std::int64_t count);
+
 template <typename T>
 void relu_backward(T* dx, const T* dy, const T* relu_output, std::int64_t count, bool accumulate);
 

@@ -149,6 +149,22 @@ void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t 
   });
 }
 
+void round_to_bfloat16(std::uint16_t* y, const float* x, std::int64_t count) {
+  for_each(count, [=] __device__(std::int64_t i) {
+    const unsigned bits = __float_as_uint(x[i]), magnitude = bits & 0x7fffffffU;
+    const unsigned upper = bits >> 16, nearest = (bits + 0x7fffU + (upper & 1U)) >> 16;
+    const unsigned vanished = magnitude > 0 && magnitude <= 0x8000U ? 1 : 0;
+    const bool is_nan = magnitude > 0x7f800000U;  // whose payload may be in the lower half alone
+    y[i] = static_cast<std::uint16_t>(is_nan ? upper | 0x40U : nearest | vanished);
+  });
+}
+
+void widen_bfloat16(float* y, const std::uint16_t* x, std::int64_t count) {
+  for_each(count, [=] __device__(std::int64_t i) {
+    y[i] = __uint_as_float(static_cast<unsigned>(x[i]) << 16);
+  });
+}
+
 void increment(std::int64_t* y) {
   for_each(1, [=] __device__(std::int64_t i) { ++y[i]; });
 }

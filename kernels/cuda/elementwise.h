@@ -39,6 +39,9 @@ template <typename T>
 void clamp_backward(T* dx, const T* dy, const T* y, T low, T high, std::int64_t count,
                     bool accumulate);
 
+void round_to_bfloat16(std::uint16_t* y, const float* x, std::int64_t count);
+void widen_bfloat16(float* y, const std::uint16_t* x, std::int64_t count);
+
 void increment(std::int64_t* y);
 
 template <typename T>

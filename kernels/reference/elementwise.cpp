@@ -1,5 +1,7 @@
 #include "attune/kernels/reference/elementwise.h"
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 namespace attune::kernels::reference {
@@ -144,6 +146,32 @@ void axpy(T* y, T alpha, const T* x, std::int64_t count) {
 template <typename T>
 void scale(T* y, T alpha, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) y[i] *= alpha;
+}
+
+void round_to_bfloat16(std::uint16_t* y, const float* x, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto sign = static_cast<std::uint16_t>(std::signbit(x[i]) ? 0x8000 : 0);
+    const double magnitude = std::abs(static_cast<double>(x[i]));
+    if (!std::isfinite(x[i])) {
+      y[i] = sign | (std::isnan(x[i]) ? 0x7fc0 : 0x7f80);
+      continue;
+    }
+    // The multiples of `step` are the bfloat16s near x: 128 of them in [2^e, 2^(e + 1)), but none
+    // finer than 2^-133.
+    int exponent = -126;
+    if (magnitude > 0) exponent = std::max(exponent, std::ilogb(magnitude));
+    const double step = std::ldexp(1.0, exponent - 7);
+    double nearest = std::nearbyint(magnitude / step) * step;
+    if (magnitude > 0) nearest = std::max(nearest, step);
+    const auto rounded = static_cast<float>(nearest);  // infinite beyond the largest
+    y[i] = sign | static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(rounded) >> 16);
+  }
+}
+
+void widen_bfloat16(float* y, const std::uint16_t* x, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    y[i] = std::bit_cast<float>(static_cast<std::uint32_t>(x[i]) << 16);
+  }
 }
 
 template <typename T>

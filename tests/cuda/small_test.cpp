@@ -149,6 +149,23 @@ TEST_CASE("small: convolution, batch norm, and the two together in every mode") 
   }
 }
 
+TEST_CASE("small: what is kept as bfloat16 makes no difference to convolutions in bf16") {
+  const Conv2dOptions padded{.padding = {1, 1}};
+  const auto gradient = [&](bool rounded) {
+    const Bfloat16Saves rounding(rounded);
+    const Tensor x = random({2, 7, 6, 4}, 1).to(Device::cuda(0));
+    const Tensor first = random({8, 3, 3, 4}, 2).to(Device::cuda(0));
+    Tensor second = random({4, 3, 3, 8}, 3).to(Device::cuda(0)).set_requires_grad();
+    const Tensor hidden = conv2d(x.detach().set_requires_grad(), first, {}, padded, {}, true);
+    conv2d(hidden, second, {}, padded).backward(random({2, 7, 6, 4}, 4).to(Device::cuda(0)));
+    return second.grad().to_vector<double>();
+  };
+  set_cuda_precision(CudaPrecision::bf16);
+  CHECK(gradient(true) == gradient(false));
+  set_cuda_precision(CudaPrecision::fp32);
+  CHECK(gradient(true) != gradient(false));
+}
+
 TEST_CASE("small: optimizers") {
   const auto weights_after = [](Device device, bool adam) {
     Tensor w = random({300}, 1).to(device).clone().set_requires_grad();

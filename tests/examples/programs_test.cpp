@@ -226,6 +226,26 @@ TEST_CASE("compare_modes tells what is recomputed, and keeps less") {
   }
 }
 
+TEST_CASE("compare_modes keeps half with --keep-bf16, and computes the same loss") {
+  const RunDirectory directory;
+  const std::string path = (directory / "r.json").string();
+  const auto compare = [&](const std::string& more) {
+    const Outcome outcome = run(directory, kCompare + kTiny +
+                                               " --pretrain-epochs 0 --lr 1e-9 --steps 1 --modes "
+                                               "tune --json " +
+                                               path + more);
+    INFO(outcome.err);
+    REQUIRE(outcome.exit_code == 0);
+    return nlohmann::json::parse(content(path));
+  };
+  const nlohmann::json exact = compare(""), rounded = compare(" --keep-bf16");
+  CHECK(exact["settings"]["keep_bf16"] == false);
+  CHECK(rounded["settings"]["keep_bf16"] == true);
+  CHECK(rounded["modes"]["tune"]["loss"] == exact["modes"]["tune"]["loss"]);
+  CHECK(rounded["modes"]["tune"]["saved_bytes"].get<double>() <
+        0.51 * exact["modes"]["tune"]["saved_bytes"].get<double>());
+}
+
 TEST_CASE("training that diverges is an error, and leaves what was measured") {
   const RunDirectory directory;
   const Outcome outcome = run(directory, kTrain + kTiny + " --epochs 50 --lr 1e30 --momentum 0");

@@ -1,5 +1,7 @@
 #include "attune/kernels/elementwise.h"
 
+#include <bit>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -407,4 +409,43 @@ TEST_CASE("elementwise operations do not depend on the number of threads") {
            make_shape({9090, 11}, {11, 1}, {0, 1}));
     return y;
   }));
+}
+
+TEST_CASE("elementwise: rounding to bfloat16 matches the reference, bit by bit") {
+  const auto check = [](const Vector<float>& x) {
+    const auto count = static_cast<std::int64_t>(x.size());
+    Vector<std::uint16_t> y(x.size()), expected(x.size());
+    round_to_bfloat16(test_device(), y.data(), x.data(), count);
+    reference::round_to_bfloat16(expected.data(), x.data(), count);
+    CHECK(y == expected);
+    Vector<float> wide(x.size()), expected_wide(x.size());
+    widen_bfloat16(test_device(), wide.data(), y.data(), count);
+    reference::widen_bfloat16(expected_wide.data(), y.data(), count);
+    CHECK(same_bits(wide, expected_wide));
+    return wide;
+  };
+  for (const std::int64_t count : kCounts) {
+    const Vector<float> x = random_values<float>(count, 1, -3, 3), y = check(x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      CHECK(std::abs(y[i] - x[i]) <= std::abs(x[i]) / 256);
+    }
+  }
+  // 1 and its neighbours 1 + 2^-7 and 1 + 2^-6, with what lies half way.
+  CHECK(check({1, 1.00390625F, 1.0078125F, 1.01171875F, 1.0039064F, 1.0117186F}) ==
+        Vector<float>{1, 1, 1.0078125F, 1.015625F, 1.0078125F, 1.0078125F});
+  // What is small stays what it is or becomes the smallest; what is large, infinite.
+  const float least = std::ldexp(1.0F, -133), largest = 3.3895314e38F;
+  const float infinity = std::numeric_limits<float>::infinity();
+  CHECK(check({0, 1e-45F, -1e-45F, least / 2, least * 1.4F, least * 1.5F}) ==
+        Vector<float>{0, least, -least, least, least, 2 * least});
+  CHECK(check({largest, std::numeric_limits<float>::max(), -infinity}) ==
+        Vector<float>{largest, infinity, -infinity});
+  CHECK(std::signbit(check({-0.0F})[0]));
+  const Vector<float> nan{std::numeric_limits<float>::quiet_NaN(),
+                          std::bit_cast<float>(0x7f800001U), std::bit_cast<float>(0xffffffffU)};
+  Vector<std::uint16_t> rounded(nan.size());
+  round_to_bfloat16(test_device(), rounded.data(), nan.data(), 3);
+  Vector<float> wide(nan.size());
+  widen_bfloat16(test_device(), wide.data(), rounded.data(), 3);
+  for (const float value : wide) CHECK(std::isnan(value));
 }
