@@ -62,24 +62,25 @@ def json_lines(output):
 class Runner:
     """Runs the programs as the options say."""
 
-    def __init__(self, options):
+    def __init__(self, options, torch_check="import torch"):
         self.options = options
         self.rounds = 1 if options.quick else options.rounds
         self.threads = options.threads or len(os.sched_getaffinity(0))
         self.build = options.build / "benchmarks"
-        if not (self.build / "bench_kernels").exists():
+        if not (self.build / "bench_step").exists():
             raise Failure(
-                f"{self.build} has no bench_kernels: cmake --workflow --preset release, or --build"
+                f"{self.build} has no bench_step: cmake --workflow --preset release, or --build"
             )
-        self.has_torch = self.find_torch()
+        self.has_torch = self.find_torch(torch_check)
 
-    def find_torch(self):
-        command = [self.options.python, "-c", "import torch"]
+    def find_torch(self, check):
+        """Whether the interpreter has a torch that passes the statement `check`."""
+        command = [self.options.python, "-c", check]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
             return True
         print(
-            f"run.py: {self.options.python} has no torch, so attune is measured alone; "
-            "--python names another",
+            f"{self.options.python} has no torch for this ('{check}' fails), so attune is "
+            "measured alone; --python names another",
             file=sys.stderr,
         )
         return False

@@ -3,9 +3,11 @@
 
 usage: torch_step.py [--net NAME] [--batch N] [--size N] [--modes LIST] [--what step|inference]
                      [--layouts nhwc,nchw] [--compile] [--threads N] [--steps N] [--rounds N]
+                     [--device cpu|cuda[:N]] [--precision fp32|tf32]
 
 Prints a JSON object a line for each layout, mode and runtime, with the keys of `bench_step --json`
-but for the peak of memory, which PyTorch does not count on a CPU. The runtime is `eager`, except
+but for the peak of memory on a CPU, which PyTorch does not count. On a GPU, cuDNN tries its
+algorithms and takes the fastest (cudnn.benchmark). The runtime is `eager`, except
 for inference in Deploy: there the network is traced and `frozen`, and also `optimised`, by the JIT.
 --compile adds `compiled`, by torch.compile, which needs a C++ compiler. Needs torch 2.4 or newer.
 
@@ -138,17 +140,20 @@ class Contestant:
         for module in net.modules():
             if isinstance(module, ConvBN):
                 module.set_mode(mode)
-        net.to(memory_format=LAYOUTS[layout])
+        net.to(images.device, memory_format=LAYOUTS[layout])
+        self.on_gpu = images.is_cuda
         self.x = images.to(memory_format=LAYOUTS[layout])
         # At random, or they would soon be learned, and the gradients get too small for normalised
         # floats, which takes a CPU many times as long.
-        self.targets = torch.randint(net[-1].out_features, (arguments.batch,))
+        self.targets = torch.randint(
+            net[-1].out_features, (arguments.batch,), device=images.device
+        )
         self.optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
         self.not_saved = (*net.state_dict().values(), self.x)
         self.run = prepared(net, runtime, self.x)
         self.is_step = arguments.what == "step"
         self.call = self.step if self.is_step else self.infer
-        self.medians, self.saved_bytes, self.faults = [], None, 0
+        self.medians, self.saved_bytes, self.peak_bytes, self.faults = [], None, None, 0
 
     def loss(self):
         return functional.cross_entropy(self.run(self.x), self.targets)
@@ -159,10 +164,16 @@ class Contestant:
         loss.item()
         loss.backward()
         self.optimizer.step()
+        self.wait()
 
     def infer(self):
         with torch.no_grad():
             self.run(self.x)
+        self.wait()
+
+    def wait(self):
+        if self.on_gpu:
+            torch.cuda.synchronize()
 
     def measure_saved_bytes(self):
         """Of everything kept for backward but parameters, buffers and the images."""
@@ -180,10 +191,22 @@ class Contestant:
         self.saved_bytes = sum(kept.values())
         loss.backward()
 
+    def measure_peak_bytes(self):
+        """Of forward and backward, above what was there before; as PyTorch's allocator counts."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.wait()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        self.loss().backward()
+        self.wait()
+        self.peak_bytes = torch.cuda.max_memory_allocated() - before
+
     def measure_round(self, steps):
         torch_peer.lap_times(self.call, 2)
         if self.is_step and self.saved_bytes is None:
             self.measure_saved_bytes()
+            if self.on_gpu:
+                self.measure_peak_bytes()
             self.step()
         before = page_faults()
         self.medians.append(statistics.median(torch_peer.lap_times(self.call, steps)))
@@ -197,8 +220,8 @@ def describe(arguments, contestant):
         "net": arguments.net,
         "batch": arguments.batch,
         "size": arguments.size,
-        "device": "cpu",
-        "precision": "fp32",
+        "device": str(contestant.x.device),
+        "precision": arguments.precision,
         "what": arguments.what,
         "layout": contestant.layout,
         "runtime": contestant.runtime,
@@ -210,6 +233,8 @@ def describe(arguments, contestant):
     }
     if contestant.saved_bytes is not None:
         line["saved_bytes"] = contestant.saved_bytes
+    if contestant.peak_bytes is not None:
+        line["peak_bytes_above_start"] = contestant.peak_bytes
     return line
 
 
@@ -238,12 +263,20 @@ def main():
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
     parser.add_argument("--steps", type=int, default=12, help="steps in a round")
     parser.add_argument("--rounds", type=int, default=3, help="in each, every mode has its turn")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=("fp32", "tf32"), default="fp32", help="on a GPU")
     arguments = parser.parse_args()
 
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = arguments.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = arguments.precision == "tf32"
     torch.manual_seed(0)
-    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size)
+    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size, device=device)
     contestants = [
         Contestant(arguments, images, layout, mode, runtime)
         for layout in arguments.layouts
