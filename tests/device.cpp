@@ -10,7 +10,7 @@ namespace {
 
 Device from_environment() {
   const char* text = std::getenv("ATTUNE_TEST_DEVICE");
-  const std::string name = text != nullptr ? text : "cpu";
+  const std::string name = text != nullptr ? text : ATTUNE_DEFAULT_TEST_DEVICE;
   if (name == "cpu") return Device::cpu;
   if (name == "cuda") {
     setenv("CUDA_LAUNCH_BLOCKING", "1", 1);  // kernel by kernel, see device_vector.h

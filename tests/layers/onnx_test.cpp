@@ -20,6 +20,7 @@
 #include "attune/layers/models/resnet.h"
 #include "attune/layers/models/vgg.h"
 #include "tests/data/temporary_directory.h"
+#include "tests/device.h"
 #include "tests/layers/layers_test_util.h"
 
 using namespace attune;
@@ -242,7 +243,7 @@ TEST_CASE("writing a model changes nothing", "[onnx]") {
   const auto before = all_values(net->state_dict());
   written(*net, {1, 8, 8, 3});
   CHECK(all_values(net->state_dict()) == before);
-  CHECK(net->parameters()[0].device() == Device::cpu);
+  CHECK(net->parameters()[0].device() == test::test_device());
 }
 
 TEST_CASE("what ONNX export does not know is an error that names the layer", "[onnx]") {
