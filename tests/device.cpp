@@ -9,7 +9,11 @@ namespace attune::test {
 namespace {
 
 Device from_environment() {
+#ifdef ATTUNE_TEST_DEVICE_IS_FIXED
+  const char* text = nullptr;
+#else
   const char* text = std::getenv("ATTUNE_TEST_DEVICE");
+#endif
   const std::string name = text != nullptr ? text : ATTUNE_DEFAULT_TEST_DEVICE;
   if (name == "cpu") return Device::cpu;
   if (name == "cuda") {

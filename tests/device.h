@@ -7,7 +7,8 @@
 namespace attune::test {
 
 /// The device that tests run on: the environment variable ATTUNE_TEST_DEVICE, "cpu" or "cuda"; by
-/// default the CPU, or the emulated GPU where there is one (tests/CMakeLists.txt). device.cpp makes it the default one, so most tests need not mention it.
+/// default the CPU, or the emulated GPU where there is one (tests/CMakeLists.txt). device.cpp makes
+/// it the default one, so most tests need not mention it.
 Device test_device();
 
 /// `message` with "cpu" in the place of that device's name: so tests expect the same messages on
