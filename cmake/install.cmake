@@ -1,5 +1,5 @@
 # cmake --install: the library, its headers (see headers.cmake) and a package for
-# find_package(attune). That package needs only OpenMP and Threads.
+# find_package(attune). That package needs only OpenMP and Threads, and with CUDA its toolkit.
 
 include(CMakePackageConfigHelpers)
 
