@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstddef>
+#include <utility>
 
 #include "paper/rows.h"
 
@@ -41,16 +42,29 @@ std::vector<Row> fine_tuned_rows(Lab& lab, const Task& target, CompareOptions op
   return rows;
 }
 
-std::vector<std::string> outcome_cells(const std::vector<Row>& runs, const std::vector<Row>& eval) {
+Report::NamedTable outcome_table(std::vector<std::string> names) {
+  for (const char* const column : {"seeds", "accuracy", "time / Eval", "kept, MiB", "peak, MiB"}) {
+    names.emplace_back(column);
+  }
+  return {
+      "Test accuracy on the target (mean ± deviation over the seeds), time of a step relative to "
+      "Eval's, and memory of a step:",
+      {std::move(names), {}}};
+}
+
+void add_outcome(Report::NamedTable& table, std::vector<std::string> names,
+                 const std::vector<Row>& runs, const std::vector<Row>& eval) {
   // Modes took turns, so times are compared run by run.
   std::vector<double> ratios;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     ratios.push_back(number(runs[i], "ms") / number(eval.at(i), "ms"));
   }
-  return {std::to_string(runs.size()), percent(spread(runs, "accuracy")),
-          fmt::format("{:.2f}", median(ratios)),
-          mebibytes(runs[0]["saved_bytes"].get<std::int64_t>()),
-          mebibytes(runs[0]["peak_bytes"].get<std::int64_t>())};
+  const std::vector<std::string> outcome{
+      std::to_string(runs.size()), percent(spread(runs, "accuracy")),
+      fmt::format("{:.2f}", median(ratios)), mebibytes(runs[0]["saved_bytes"].get<std::int64_t>()),
+      mebibytes(runs[0]["peak_bytes"].get<std::int64_t>())};
+  names.insert(names.end(), outcome.begin(), outcome.end());
+  table.table.rows.push_back(std::move(names));
 }
 
 }  // namespace attune::examples

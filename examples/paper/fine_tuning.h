@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "compare_modes/comparison.h"
@@ -19,9 +20,10 @@ Task part_of_target(Lab& lab, double share, std::uint64_t seed, std::int64_t tes
 /// of the last ten steps), "diverged", "ms", "saved_bytes" and "peak_bytes".
 std::vector<Row> fine_tuned_rows(Lab& lab, const Task& target, CompareOptions options);
 
-/// What a table says of one mode's runs, one a seed, beside Eval's: these columns.
-inline const std::vector<std::string> kOutcomeColumns{"seeds", "accuracy", "time / Eval",
-                                                      "kept, MiB", "peak, MiB"};
-std::vector<std::string> outcome_cells(const std::vector<Row>& runs, const std::vector<Row>& eval);
+/// A table of how fine-tuning went, without rows: columns that name the runs, then their outcome.
+Report::NamedTable outcome_table(std::vector<std::string> names);
+/// Adds the row of one mode's runs, one a seed, beside Eval's.
+void add_outcome(Report::NamedTable& table, std::vector<std::string> names,
+                 const std::vector<Row>& runs, const std::vector<Row>& eval);
 
 }  // namespace attune::examples

@@ -179,23 +179,16 @@ void batch_norm_backward_reduce(T* sum_dz, T* sum_dz_yhat, const T* dz, const T*
     const Range range = piece(pixels, slices, slice);
     for_each_tile(channels, [&](const ChannelTile& tile) {
       Row<double> sums, products;
-      const std::int64_t slice_offset = slice * channels + tile.first;
-      if (!sum_dz_yhat) {
-        sum_rows_twice<T>(sums, products, tile, range, channels,
-                          [&](T* sum, T*, std::int64_t offset, std::int64_t size) {
-                            const T* dz_row = dz + offset;
-#pragma omp simd
-                            for (std::int64_t i = 0; i < size; ++i) sum[i] += dz_row[i];
-                          });
-        gather(sums, tile);
-        std::copy_n(sums.values, tile.count, slice_sums.data() + slice_offset);
-        return;
-      }
       Row<T> center;
-      spread(center, tile, [&](std::int64_t c) { return mean[c]; });
+      if (sum_dz_yhat) spread(center, tile, [&](std::int64_t c) { return mean[c]; });
       sum_rows_twice<T>(sums, products, tile, range, channels,
                         [&](T* sum, T* product, std::int64_t offset, std::int64_t size) {
                           const T* dz_row = dz + offset;
+                          if (!sum_dz_yhat) {
+#pragma omp simd
+                            for (std::int64_t i = 0; i < size; ++i) sum[i] += dz_row[i];
+                            return;
+                          }
                           const T* y_row = y + offset;
 #pragma omp simd
                           for (std::int64_t i = 0; i < size; ++i) {
@@ -205,8 +198,11 @@ void batch_norm_backward_reduce(T* sum_dz, T* sum_dz_yhat, const T* dz, const T*
                         });
       gather(sums, tile);
       gather(products, tile);
+      const std::int64_t slice_offset = slice * channels + tile.first;
       std::copy_n(sums.values, tile.count, slice_sums.data() + slice_offset);
-      std::copy_n(products.values, tile.count, slice_products.data() + slice_offset);
+      if (sum_dz_yhat) {
+        std::copy_n(products.values, tile.count, slice_products.data() + slice_offset);
+      }
     });
   });
 

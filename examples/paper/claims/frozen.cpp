@@ -35,18 +35,12 @@ std::vector<Experiment> plan(Lab& lab) {
 
 Report make_report(const std::vector<Row>& rows) {
   Report report;
-  Report::NamedTable table{
-      "Test accuracy on the target (mean ± deviation over the seeds), time of a "
-      "step relative to Eval's, and memory of a step:",
-      {{"mode"}, {}}};
-  for (const std::string& column : kOutcomeColumns) table.table.header.push_back(column);
+  Report::NamedTable table = outcome_table({"mode"});
   BarChart chart{.y_title = "MiB", .groups = {"kept for backward", "peak of a step"}};
   const std::vector<Row> eval = where(rows, {{"mode", "eval"}});
   for (const auto& [key, runs] : group_by(rows, {"mode"})) {
     const auto mode = key["mode"].get<std::string>();
-    std::vector<std::string> cells{mode};
-    for (const std::string& cell : outcome_cells(runs, eval)) cells.push_back(cell);
-    table.table.rows.push_back(cells);
+    add_outcome(table, {mode}, runs, eval);
     chart.series.push_back(
         {capitalized(mode),
          {number(runs[0], "saved_bytes") / (1 << 20), number(runs[0], "peak_bytes") / (1 << 20)},

@@ -44,11 +44,7 @@ std::vector<Experiment> plan(Lab& lab) {
 
 Report make_report(const std::vector<Row>& rows) {
   Report report;
-  Report::NamedTable table{
-      "Test accuracy on the target (mean ± deviation over the seeds), time of a "
-      "step relative to Eval's, and memory of a step:",
-      {{"data, batch", "mode"}, {}}};
-  for (const std::string& column : kOutcomeColumns) table.table.header.push_back(column);
+  Report::NamedTable table = outcome_table({"data, batch", "mode"});
   BarChart chart{.y_title = "per cent right", .x_title = "share of the target's images, batch"};
   for (const char* const mode : {"train", "eval", "tune", "deploy"}) {
     chart.series.push_back({capitalized(mode), {}, color_of(mode)});
@@ -63,9 +59,7 @@ Report make_report(const std::vector<Row>& rows) {
     chart.groups.push_back(name);
     std::size_t series = 0;
     for (const auto& [mode, runs] : group_by(group, {"mode"})) {
-      std::vector<std::string> cells{name, mode["mode"].get<std::string>()};
-      for (const std::string& cell : outcome_cells(runs, eval)) cells.push_back(cell);
-      table.table.rows.push_back(cells);
+      add_outcome(table, {name, mode["mode"].get<std::string>()}, runs, eval);
       chart.series[series++].values.push_back(100 * spread(runs, "accuracy").mean);
     }
     bytes.holds = bytes.holds &&
