@@ -1,10 +1,13 @@
-# cmake --install: the library, its headers (see headers.cmake) and a package for
-# find_package(attune). That package needs only OpenMP and Threads, and with CUDA its toolkit.
+# cmake --install: the library, its headers (see headers.cmake), the licence and a package for
+# find_package(attune); examples/ adds the programs. The package needs only OpenMP and Threads, and
+# with CUDA its toolkit.
 
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/attune)
 
+install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
+  DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT attune_development)
 install(TARGETS attune
   EXPORT attune-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT attune_development)

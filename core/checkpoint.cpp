@@ -62,7 +62,10 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
                                 {"step", checkpoint.step},
                                 {"random_seed", checkpoint.random.seed},
                                 {"random_uses", checkpoint.random.uses}};
-  write_safetensors(path, tensors, {{kCountersKey, counters.dump()}, {kRunKey, checkpoint.run}});
+  SafetensorsMetadata metadata = checkpoint.metadata;
+  metadata[kCountersKey] = counters.dump();
+  metadata[kRunKey] = checkpoint.run;
+  write_safetensors(path, tensors, metadata);
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
@@ -85,8 +88,13 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   } catch (const nlohmann::json::exception& error) {
     throw Error(format_text("{}: {}: {}", where, kCountersKey, error.what()));
   }
-  const auto run = file.metadata.find(kRunKey);
-  if (run != file.metadata.end()) checkpoint.run = run->second;
+  for (const auto& [key, value] : file.metadata) {
+    if (key == kRunKey) {
+      checkpoint.run = value;
+    } else if (key != kCountersKey) {
+      checkpoint.metadata.emplace(key, value);
+    }
+  }
   return checkpoint;
 }
 

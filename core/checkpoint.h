@@ -26,12 +26,15 @@ struct Checkpoint {
   std::int64_t step = 0;   ///< optimizer steps that are done
   /// Whatever else the program wants back, usually JSON: its settings, what it has measured.
   std::string run = {};
+  /// What others may want to know about the network, as in a file of weights (SaveOptions).
+  SafetensorsMetadata metadata = {};
 };
 
 /// Writes a checkpoint as one safetensors file, in one step (write_safetensors): a process that is
 /// killed leaves the old file or the new one, both complete. The counters are JSON under
-/// "attune.checkpoint" in the metadata, `run` is "attune.run". The tensors are called "model.*" (in
-/// PyTorch's layout, so that load_weights() and Python read it as well), "optimizer.*" and "ema.*".
+/// "attune.checkpoint" in the metadata, `run` is "attune.run", beside `metadata`. The tensors are
+/// called "model.*" (in PyTorch's layout, so that load_weights() and Python read it as well),
+/// "optimizer.*" and "ema.*".
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint);
 
 /// Throws Error naming the file if it is no checkpoint, or one of a later format.

@@ -178,7 +178,8 @@ ByteImage read_image(const std::string& path, const ImageFileLimits& limits) {
   if (!stbi_info_from_memory(content.data(), bytes, &width, &height, &file_channels)) {
     fail(path, decoder_fault(is_jpeg));
   }
-  if (width <= 0 || height <= 0 || width > limits.max_pixels / height) {
+  if (width <= 0 || height <= 0) fail(path, "it has no pixels");
+  if (width > limits.max_pixels / height) {
     fail(path, format_text("{} x {} pixels (height x width), more than the limit of {}", height,
                            width, limits.max_pixels));
   }

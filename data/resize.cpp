@@ -101,6 +101,12 @@ void Resize::apply(Image& image, RandomStream&) const {
     const std::int64_t shorter = std::min(image.size.height, image.size.width);
     height = image.size.height * height_ / shorter;
     width = image.size.width * height_ / shorter;
+    if (std::max(height, width) > kLargestSide) {  // of a tiny file it would make gigabytes
+      throw Error(
+          format_text("Resize: an image of {} would become {}x{}, but no side may be longer "
+                      "than {}",
+                      to_string(image.size), height, width, kLargestSide));
+    }
   }
   // The direction that shrinks the image more goes first: less is left for the other one.
   if (height * image.size.width < width * image.size.height) {

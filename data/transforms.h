@@ -105,7 +105,8 @@ class Cutout : public Transform {
 class Resize : public Transform {
  public:
   Resize(std::int64_t height, std::int64_t width);
-  /// Keeps the aspect ratio; the shorter side becomes `length`, the longer is rounded down.
+  /// Keeps the aspect ratio; the shorter side becomes `length`, the longer is rounded down. An
+  /// image whose longer side would have more than 65536 pixels is refused.
   static Resize shorter_side(std::int64_t length);
   void apply(Image& image, RandomStream& random) const override;
   std::string description() const override;

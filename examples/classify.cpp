@@ -44,9 +44,10 @@ void add_options(CLI::App& app, ClassifyOptions& options) {
   add_model_options(app, options.model, Init::required);
   add_model_device_options(app, options.model);
   add_path_option(app, "--classes", options.classes,
-                  "Names of the classes, one a line, instead of those in the file of weights");
+                  "Names of the classes, one a line, instead of those in the file of weights",
+                  "Images");
   add_normalize_option(app, options.normalize);
-  add_count_option(app, "--top", options.top, "How many classes to list");
+  add_count_option(app, "--top", options.top, "How many classes to list", 1);
 }
 
 /// A line a class; a last line without end counts, empty ones at the end do not.
@@ -70,8 +71,12 @@ std::vector<std::string> read_classes(const std::filesystem::path& path, std::in
 std::vector<double> classify(Module& net, const std::string& path, const Compose& transform) {
   Image image;
   to_float(read_image(path), image);
-  RandomStream unused(0);  // nothing here is random
-  transform.apply(image, unused);
+  try {
+    RandomStream unused(0);  // nothing here is random
+    transform.apply(image, unused);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", path, error.what()));
+  }
   const NoGradGuard no_grad;
   const Tensor x =
       Tensor::from(image.pixels, {1, image.size.height, image.size.width, image.size.channels});
@@ -97,7 +102,7 @@ int run(const ClassifyOptions& options) {
       network.stem == Stem::imagenet ? imagenet_statistics() : cifar10_statistics();
   const ChannelStatistics statistics =
       options.normalize.value_or(network.normalize.value_or(usual));
-  const Compose transform = picture_transform(network.stem, statistics);
+  const Compose transform = picture_transform(network.side, statistics);
 
   nlohmann::json results = nlohmann::json::array();
   for (const std::string& path : options.images) {
@@ -128,7 +133,7 @@ int run(const ClassifyOptions& options) {
                                 {"precision", to_string(options.model.device.precision)},
                                 {"normalize", to_string(statistics)}}},
                               {"images", results}};
-    write_file(options.model.json, json.dump(2) + "\n");
+    write_json(options.model.json, json);
   }
   return kExitDone;
 }

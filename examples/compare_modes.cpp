@@ -13,6 +13,7 @@
 #include "compare_modes/comparison.h"
 #include "compare_modes/results.h"
 #include "support/interrupt.h"
+#include "support/network.h"
 #include "support/output_files.h"
 
 namespace attune::examples {
@@ -45,7 +46,7 @@ void add_options(CLI::App& app, CompareOptions& options) {
   add_modes_option(app, options.modes);
 }
 
-int compare(const CompareOptions& options) {
+int compare(CompareOptions options) {
   const InterruptGuard guard;
   const bool has_folder = !options.run.out.empty();
   std::optional<CsvFile> metrics;
@@ -57,10 +58,11 @@ int compare(const CompareOptions& options) {
   }
   if (!options.run.json.empty()) check_writable(options.run.json);
 
+  const bool from_file = !options.run.init.empty();
+  if (from_file) follow_description(options.run, options.run.init);
   const DeviceScope device(options.run.device);
   const Bfloat16Saves rounding(options.run.keep_bf16);
   apply_settings(options.run);
-  const bool from_file = !options.run.init.empty();
   const Transfer transfer = from_file ? Transfer{.source = {}, .target = open_target(options.run)}
                                       : open_transfer(options.run);
   const Pretrained pretrained =
@@ -85,10 +87,10 @@ int compare(const CompareOptions& options) {
           profile_text(result.profile, static_cast<std::int64_t>(result.loss.size())));
     }
   }
-  const std::string json = to_json(comparison, options).dump(2) + "\n";
-  if (!options.run.json.empty()) write_file(options.run.json, json);
+  const nlohmann::json json = to_json(comparison, options);
+  if (!options.run.json.empty()) write_json(options.run.json, json);
   if (has_folder) {
-    write_file(options.run.out / "summary.json", json);
+    write_json(options.run.out / "summary.json", json);
     write_file(options.run.out / "index.html", to_html(comparison, options));
     std::cout << "charts: " << (options.run.out / "index.html").string() << "\n";
   }

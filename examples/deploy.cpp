@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -17,7 +18,6 @@
 #include <string>
 #include <vector>
 
-#include "support/normalization.h"
 #include "support/output_files.h"
 #include "support/saved_network.h"
 
@@ -43,8 +43,10 @@ void add_options(CLI::App& app, DeployOptions& options) {
   add_path_option(app, "--onnx", options.onnx, "Write the deployed network as an ONNX model");
   add_flag(app, "--undeploy", options.undeploy,
            "The other way round: from a deployed file to one that can be trained in all modes");
-  add_count_option(app, "--size", options.size,
-                   "Side of the ONNX model's images in pixels (0: 224, or 32 with --stem cifar)");
+  add_count_option(
+      app, "--size", options.size,
+      "Side of the ONNX model's images in pixels (0: as the file says, or else 224, or 32 "
+      "with --stem cifar)");
 }
 
 void check(const DeployOptions& options) {
@@ -54,8 +56,13 @@ void check(const DeployOptions& options) {
   if (options.undeploy && !options.onnx.empty()) {
     throw UsageError("--onnx takes a deployed network, which --undeploy makes an end of");
   }
-  for (const std::filesystem::path& path : {options.out, options.onnx, options.model.json}) {
-    if (!path.empty()) check_writable(path);
+  const std::array files{options.out, options.onnx, options.model.json};
+  for (const std::filesystem::path& file : files) {
+    if (file.empty()) continue;
+    if (std::count(files.begin(), files.end(), file) > 1) {
+      throw UsageError(fmt::format("two of --out, --onnx, --json name {}", file.string()));
+    }
+    check_writable(file);
   }
 }
 
@@ -73,13 +80,16 @@ int run(const DeployOptions& options) {
   if (options.undeploy && !network.deployed) {
     throw Error(fmt::format("{}: is not deployed, so there is nothing to undo", file));
   }
-  const std::int64_t side = options.size > 0 ? options.size : image_side(network.stem);
+  const std::int64_t side = options.size > 0 ? options.size : network.side;
   const std::int64_t before = network.net->parameter_count();
   const std::vector<double> wanted = answer(network, side);
   const bool was_deployed = network.deployed;
   use_mode(network, options.undeploy ? Mode::eval : Mode::deploy);
   const std::vector<double> found = answer(network, side);
 
+  if (!std::all_of(found.begin(), found.end(), [](double logit) { return std::isfinite(logit); })) {
+    throw Error(fmt::format("{}: the network's output is not finite", file));
+  }
   double difference = 0, largest = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     difference = std::max(difference, std::abs(found[i] - wanted[i]));
@@ -111,7 +121,7 @@ int run(const DeployOptions& options) {
                               {"largest_logit", largest},
                               {"out", options.out.string()},
                               {"onnx", options.onnx.string()}};
-    write_file(options.model.json, json.dump(2) + "\n");
+    write_json(options.model.json, json);
   }
   return kExitDone;
 }

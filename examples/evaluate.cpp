@@ -45,13 +45,14 @@ void add_options(CLI::App& app, EvaluateOptions& options) {
                   "'synthetic', or a directory with CIFAR-10 or CIFAR-100 in binary form, or with "
                   "one folder of images a class, or with test/ or val/ of this kind");
   add_normalize_option(app, options.normalize);
-  add_count_option(app, "--limit", options.limit, "Use only so many images (0: all)");
+  add_limit_option(app, options.limit);
   add_progress_option(app, options.model.progress);
 }
 
-DataLoader open_batches(const TestSet& set, Stem stem, const ChannelStatistics& statistics) {
+DataLoader open_batches(const TestSet& set, std::int64_t side,
+                        const ChannelStatistics& statistics) {
   const Compose transform =
-      set.are_pictures ? picture_transform(stem, statistics) : cifar_test(statistics);
+      set.are_pictures ? picture_transform(side, statistics) : cifar_test(statistics);
   const std::int64_t batch_size = std::min(std::int64_t{64}, set.images->size());
   return {set.images, transform, {.batch_size = batch_size}};
 }
@@ -74,7 +75,7 @@ int run(const EvaluateOptions& options) {
 
   Progress progress("test", set.images->size(), "images", options.model.progress);
   const Evaluation result =
-      evaluate(*network.net, open_batches(set, network.stem, statistics), classes, progress);
+      evaluate(*network.net, open_batches(set, network.side, statistics), classes, progress);
   progress.finish();
   if (interrupted()) {
     std::cerr << "interrupted: there is no result" << std::endl;
@@ -95,7 +96,7 @@ int run(const EvaluateOptions& options) {
                         {"data", options.data},
                         {"limit", options.limit},
                         {"normalize", to_string(statistics)}};
-    write_file(options.model.json, json.dump(2) + "\n");
+    write_json(options.model.json, json);
   }
   return kExitDone;
 }

@@ -41,8 +41,10 @@ void add_options(CLI::App& app, SummaryOptions& options) {
   add_model_options(app, options.model, Init::optional);
   add_count_option(app, "--classes", options.classes,
                    "Classes (0: those of --init, or as many as the network's authors had)");
-  add_count_option(app, "--size", options.size,
-                   "Side of the images in pixels (0: 224, or 32 with --stem cifar)");
+  add_count_option(
+      app, "--size", options.size,
+      "Side of the images in pixels (0: as --init says, or else 224, or 32 with --stem "
+      "cifar)");
   add_counts_option(app, "--batch-size", options.batch_sizes,
                     "Images a step; several may be given");
 }
@@ -56,22 +58,23 @@ struct Subject {
 
 Subject find_subject(const SummaryOptions& options) {
   ModelOptions model = options.model;
-  ModelVariant variant{.classes = options.classes};
+  std::int64_t classes = options.classes, side = options.size;
   if (!model.init.empty()) {
     const SavedNetwork network = open_network(model);
     model.net = network.name;
     model.stem = network.stem;
     model.shortcut = network.metadata.at("attune.shortcut") == "A" ? ResNetShortcut::pad
                                                                    : ResNetShortcut::projection;
-    if (variant.classes == 0) variant.classes = network.net->classes();
+    if (classes == 0) classes = network.net->classes();
+    if (side == 0) side = network.side;
   } else if (model.net.empty()) {
     throw UsageError("--net or --init: which network?");
   }
-  variant.stem = model.stem.value_or(usual_stem(model.net));
-  const ResNetShortcut shortcut = model.shortcut.value_or(ResNetShortcut::projection);
+  const NetworkChoice choice{model.net, model.stem.value_or(usual_stem(model.net)),
+                             model.shortcut.value_or(ResNetShortcut::projection)};
   return {.name = model.net,
-          .make = [=] { return make_network(model.net, variant, shortcut); },
-          .side = options.size > 0 ? options.size : image_side(*variant.stem)};
+          .make = [=] { return make_network(choice, classes); },
+          .side = side > 0 ? side : image_side(choice.stem)};
 }
 
 int run(const SummaryOptions& options) {
@@ -130,7 +133,7 @@ int run(const SummaryOptions& options) {
         {"saved_bytes", memory},
         {"folded_filter_bytes", filters},
         {"published_break_even", break_even ? nlohmann::json(*break_even) : nlohmann::json()}};
-    write_file(options.model.json, json.dump(2) + "\n");
+    write_json(options.model.json, json);
   }
   return kExitDone;
 }

@@ -83,7 +83,7 @@ void add_row(std::optional<CsvFile>& metrics, std::size_t number, const EpochRes
                 CsvFile::cell(epoch.train_seconds)});
 }
 
-int run(const TrainOptions& options) {
+int run(TrainOptions options) {
   const InterruptGuard guard;
   std::optional<CsvFile> metrics;
   if (options.checkpoint_every > 0 && options.run.out.empty()) {
@@ -100,6 +100,8 @@ int run(const TrainOptions& options) {
     check_writable(options.run.out / Trainer::kWeightsFile);
   }
   if (!options.run.json.empty()) check_writable(options.run.json);
+  const std::filesystem::path& start = checkpoint.empty() ? options.run.init : checkpoint;
+  if (!start.empty()) follow_description(options.run, start);
   const DeviceScope device(options.run.device);
   const Bfloat16Saves rounding(options.run.keep_bf16);
   apply_settings(options.run);
@@ -140,10 +142,10 @@ int run(const TrainOptions& options) {
     std::cerr << "interrupted before the first step: nothing was measured" << std::endl;
     return kExitInterrupted;
   }
-  const std::string json = summary(trainer, interrupted()).dump(2) + "\n";
-  if (!options.run.json.empty()) write_file(options.run.json, json);
+  const nlohmann::json json = summary(trainer, interrupted());
+  if (!options.run.json.empty()) write_json(options.run.json, json);
   if (!options.run.out.empty()) {
-    write_file(options.run.out / "summary.json", json);
+    write_json(options.run.out / "summary.json", json);
     const bool from_file = !options.run.init.empty();  // also if it was resumed since
     const TrainingReport report{
         .task = task.name,

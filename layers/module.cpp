@@ -30,21 +30,28 @@ bool is_optional(const std::string& name) {
 }  // namespace
 
 std::string to_string(const LoadReport& report) {
-  const auto differences = [](const std::vector<LoadReport::Mismatch>& mismatches) {
+  const auto listed = [](std::vector<std::string> texts) {
+    constexpr std::size_t kMost = 8;
+    if (texts.size() <= kMost) return join_text(texts, ", ");
+    const std::size_t more = texts.size() - kMost;
+    texts.resize(kMost);
+    return format_text("{} and {} more", join_text(texts, ", "), more);
+  };
+  const auto differences = [&](const std::vector<LoadReport::Mismatch>& mismatches) {
     std::vector<std::string> texts;
     texts.reserve(mismatches.size());
     for (const LoadReport::Mismatch& mismatch : mismatches) {
       texts.push_back(format_text("{} is {}, not {}", mismatch.name, to_string(mismatch.found),
                                   to_string(mismatch.wanted)));
     }
-    return join_text(texts, ", ");
+    return listed(std::move(texts));
   };
   std::vector<std::string> parts;
   if (!report.missing.empty()) {
-    parts.push_back(format_text("missing: {}", join_text(report.missing, ", ")));
+    parts.push_back(format_text("missing: {}", listed(report.missing)));
   }
   if (!report.unexpected.empty()) {
-    parts.push_back(format_text("unexpected: {}", join_text(report.unexpected, ", ")));
+    parts.push_back(format_text("unexpected: {}", listed(report.unexpected)));
   }
   if (!report.mismatched.empty()) {
     parts.push_back(format_text("of another shape: {}", differences(report.mismatched)));

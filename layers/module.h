@@ -32,7 +32,7 @@ struct LoadReport {
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
 };
 
-/// One line that lists all of the report.
+/// One line: of each kind the first few, and how many more there are.
 std::string to_string(const LoadReport& report);
 
 class Module;
@@ -117,7 +117,7 @@ class Module {
   /// further training.
   NamedTensors state_dict() const;
   /// Copies elements from `state`, converting dtypes. If anything is missing, unexpected or of
-  /// another shape: throws Error that lists everything, and changes nothing, when `strict`;
+  /// another shape: throws Error with the report as text, and changes nothing, when `strict`;
   /// otherwise loads what fits. A missing "num_batches_tracked" is not reported: older PyTorch
   /// files lack it.
   LoadReport load_state_dict(const NamedTensors& state, bool strict = true);

@@ -43,8 +43,8 @@ Weights read_weights(const std::filesystem::path& path);
 ///   - "downsample", if the file calls a block's shortcut "shortcut".
 ///
 /// "num_batches_tracked" may be missing. Throws Error, and changes nothing, if the file is
-/// deployed() and the module is not, or the other way round; and if `strict`, one that lists
-/// everything that is missing, unexpected or of another shape.
+/// deployed() and the module is not, or the other way round; and if `strict`, one that
+/// says what is missing, unexpected or of another shape.
 LoadReport load_weights(Module& module, const Weights& weights, const LoadOptions& options = {});
 LoadReport load_weights(Module& module, const std::filesystem::path& path,
                         const LoadOptions& options = {});

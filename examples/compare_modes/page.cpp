@@ -61,10 +61,9 @@ void add_loss_chart(HtmlReport& page, const Comparison& comparison) {
   page.add_figure(
       "Loss while fine-tuning", to_svg(chart),
       "All modes start from the same weights and see the same batches. Tune (dashed) runs on top "
-      "of "
-      "Eval (broad), since both compute the same function and the same gradients. Deploy trains "
-      "other "
-      "parameters and goes its own way; so does Train, whose statistics are those of each batch." +
+      "of Eval (broad), since both compute the same function and the same gradients. Deploy trains "
+      "other parameters and goes its own way; so does Train, whose statistics are those of each "
+      "batch." +
           group_caption(size, "mean"));
 }
 
@@ -112,11 +111,9 @@ void add_bar_charts(HtmlReport& page, const Comparison& comparison, std::int64_t
                                        in_mebibytes(result.memory.peak_bytes)};
                   })),
       "Left: what the forward pass keeps for the backward pass, without weights and images. Train "
-      "and "
-      "Eval keep the input and the output of every convolution; Tune and Deploy its input alone. "
-      "Right: the most that is live at any moment, above weights and images. These are counted "
-      "bytes, "
-      "the same on every machine.");
+      "and Eval keep the input and the output of every convolution; Tune and Deploy its input "
+      "alone. Right: the most that is live at any moment, above weights and images. These are "
+      "counted bytes, the same on every machine.");
   add_saved_bytes_figure(page, comparison.kept, batch_size);
   page.add_figure(
       "Time of a step",
@@ -167,16 +164,11 @@ std::string to_html(const Comparison& comparison, const CompareOptions& options)
                               comparison.pretrained.source, comparison.target));
   page.add_paragraph(
       "Every convolution of this network is followed by batch normalisation. The pair can be "
-      "computed "
-      "in four modes (arXiv 2305.11624). Train normalises with the statistics of the batch. The "
-      "others "
-      "use running statistics: Eval normalises the convolution's output, Tune folds the "
-      "normalisation "
-      "into the filter anew in every step and differentiates through the fold, and Deploy has "
-      "folded "
-      "it once and trains the folded filter. Tune is Eval's function with Eval's gradients, at "
-      "about "
-      "Deploy's cost.");
+      "computed in four modes (arXiv 2305.11624). Train normalises with the statistics of the "
+      "batch. The others use running statistics: Eval normalises the convolution's output, Tune "
+      "folds the normalisation into the filter anew in every step and differentiates through the "
+      "fold, and Deploy has folded it once and trains the folded filter. Tune is Eval's function "
+      "with Eval's gradients, at about Deploy's cost.");
   const ModeResult* eval = comparison.find(Mode::eval);
   const ModeResult* tune = comparison.find(Mode::tune);
   if (eval != nullptr && tune != nullptr && !eval->loss.empty() && !tune->loss.empty()) {

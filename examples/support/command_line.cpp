@@ -15,8 +15,10 @@
 #include <iostream>
 #include <limits>
 #include <map>
+#include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <system_error>
 
 namespace attune::examples {
@@ -51,10 +53,35 @@ const std::map<std::string, Mode>& modes_by_name() {
   return modes;
 }
 
+constexpr std::size_t kHelpColumn = 34;
+constexpr std::size_t kHelpWidth = 100;
+
+/// Breaks the lines of --help.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  HelpFormatter() { column_width(kHelpColumn); }
+
+  std::string make_option_desc(const CLI::Option* option) const override {
+    std::istringstream words(option->get_description());
+    std::string text;
+    std::size_t length = 0;
+    for (std::string word; words >> word; length += word.size() + 1) {
+      if (length + word.size() > kHelpWidth - kHelpColumn) {
+        text += '\n';
+        length = 0;
+      } else if (!text.empty()) {
+        text += ' ';
+      }
+      text += word;
+    }
+    return text;
+  }
+};
+
 template <typename T>
 CLI::Option* add_training_number(CLI::App& app, const char* name, T& value, Limits limits,
                                  const char* help) {
-  CLI::Option* const option = app.add_option(name, value, help)->group("Training");
+  CLI::Option* const option = app.add_option(name, value, help)->type_name("N")->group("Training");
   switch (limits) {
     case Limits::positive:
       option->check(check_positive);
@@ -63,7 +90,7 @@ CLI::Option* add_training_number(CLI::App& app, const char* name, T& value, Limi
       option->check(check_not_negative);
       break;
     case Limits::below_one:
-      option->check(CLI::Range(0.0, 0.999));
+      option->check(CLI::Range(0.0, 0.999).description(""));
       break;
   }
   return option;
@@ -80,55 +107,74 @@ std::string check_not_negative(const std::string& text) {
 }
 
 void add_run_options(CLI::App& app, RunOptions& options) {
-  app.add_option("--net", options.net, fmt::format("{}", fmt::join(model_names(), ", ")))
+  app.add_option("--net", options.net,
+                 fmt::format("Which network, unless the file of --init says: {}",
+                             fmt::join(model_names(), ", ")))
       ->check(CLI::IsMember(model_names()).description(""))
+      ->each([&options](const std::string&) { options.net_is_given = true; })
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Network and data");
   const std::map<std::string, ResNetShortcut> shortcuts = {{"A", ResNetShortcut::pad},
                                                            {"B", ResNetShortcut::projection}};
   app.add_option("--shortcut", options.shortcut,
-                 "Where blocks change the size, their shortcut is A: padded, without parameters; "
-                 "or B: a 1x1 convolution")
+                 "Where a ResNet's blocks change the size, their shortcut is A: padded, without "
+                 "parameters; or B: a 1x1 convolution")
       ->transform(CLI::CheckedTransformer(shortcuts).description(""))
+      ->each([&options](const std::string&) { options.shortcut_is_given = true; })
       ->type_name("A|B")
       ->default_str("B")
+      ->group("Network and data");
+  const std::map<std::string, Stem> stems = {{"cifar", Stem::cifar}, {"imagenet", Stem::imagenet}};
+  app.add_option("--stem", options.stem,
+                 "How it begins, unless the file of --init says: for images of 32 or of 224 pixels "
+                 "(default: cifar for CIFAR and synthetic images; for folders, as its authors have "
+                 "it)")
+      ->transform(CLI::CheckedTransformer(stems).description(""))
+      ->type_name("cifar|imagenet")
       ->group("Network and data");
   app.add_option("--init", options.init,
                  "Start from these weights: a .safetensors file of PyTorch or of this program")
       ->type_name("FILE")
       ->group("Network and data");
   app.add_flag("--replace-head", options.replace_head,
-               "Give the network of --init a new classifier if it has other classes than the data")
+               "Give the network of --init a new classifier if it has more or fewer classes than "
+               "the data")
       ->group("Network and data");
   app.add_option("--data", options.data,
                  "'synthetic', or a directory with CIFAR-10 or CIFAR-100 in binary form, or with "
                  "train/ and test/ folders of one folder of images a class")
+      ->type_name("DIR")
       ->capture_default_str()
       ->group("Network and data");
   app.add_option("--limit", options.limit,
                  "Use only so many training images, and test images (0: all)")
       ->check(check_not_negative)
+      ->type_name("N")
       ->capture_default_str()
       ->group("Network and data");
   app.add_option("--workers", options.workers,
                  "Threads that prepare batches ahead (0: none, prepare them in between)")
-      ->check(CLI::Range(0, 64))
+      ->check(CLI::Range(0, 64).description(""))
+      ->type_name("N")
       ->capture_default_str()
       ->group("Network and data");
   app.add_option("--batch-size", options.batch_size, "Images a step")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{65536}))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{65536}).description(""))
+      ->type_name("N")
       ->capture_default_str()
       ->group("Training");
   app.add_flag("--double", options.use_double, "Compute in double precision (slow)")
       ->group("Training");
   app.add_option("--seed", options.seed, "Of everything random")
+      ->type_name("N")
       ->capture_default_str()
       ->group("Training");
   add_device_options(app, options.device, "Training");
   app.add_option("--threads", options.threads,
                  "Threads that compute (0: one a core); results do not depend on it")
-      ->check(CLI::Range(0, 1024))
+      ->check(CLI::Range(0, 1024).description(""))
+      ->type_name("N")
       ->capture_default_str()
       ->group("Training");
   app.add_option_function<std::string>(
@@ -141,9 +187,8 @@ void add_run_options(CLI::App& app, RunOptions& options) {
            }
          },
          "Less memory, more time, the same results: what backward computes again instead of "
-         "keeping "
-         "it. activations: in Train, the blocks' normalised outputs; blocks: each residual block's "
-         "first convolution; activations,blocks: both; none")
+         "keeping it. activations: in Train, the blocks' normalised outputs; blocks: each residual "
+         "block's first convolution; activations,blocks: both; none")
       ->type_name("WHAT")
       ->default_str(to_string(options.recompute))
       ->group("Training");
@@ -162,6 +207,13 @@ void add_run_options(CLI::App& app, RunOptions& options) {
                "At the end, print where the time of a step went, layer by layer")
       ->group("Output");
   add_progress_option(app, options.progress);
+  add_config_option(app);
+}
+
+void add_config_option(CLI::App& app) {
+  app.set_config("--config", "", "Read options from this file, one a line, as in lr = 0.01")
+      ->type_name("FILE");
+  app.allow_config_extras(CLI::config_extras_mode::error);
 }
 
 void add_progress_option(CLI::App& app, ProgressStyle& progress) {
@@ -214,6 +266,7 @@ void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkp
   app.add_option("--checkpoint-every", checkpoint_every,
                  "Write a checkpoint to --out after so many steps, too (0: after epochs alone)")
       ->check(check_not_negative)
+      ->type_name("N")
       ->capture_default_str()
       ->group("Output");
 }
@@ -258,7 +311,7 @@ int run_program(int argc, char** argv, const ProgramHelp& help,
   CLI::App app(help.about);
   add_options(app);
   app.set_version_flag("--version", fmt::format("attune {}", version));
-  app.get_formatter()->column_width(34);
+  app.formatter(std::make_shared<HelpFormatter>());
   app.footer(help.examples);
   try {
     app.parse(argc, argv);

@@ -40,6 +40,10 @@ class UsageError : public Error {
 struct RunOptions {
   std::string net = "resnet20";
   ResNetShortcut shortcut = ResNetShortcut::projection;
+  std::optional<Stem> stem = {};  ///< none: fits the images
+  // If not, a file that the run starts from may say otherwise (support/network.h).
+  bool net_is_given = false;
+  bool shortcut_is_given = false;
   std::filesystem::path init = {};  ///< a file of weights to start from; empty: none
   bool replace_head = false;
   std::string data = "synthetic";  ///< or a directory
@@ -67,6 +71,9 @@ std::string check_not_negative(const std::string& text);
 
 /// Adds them to `app`, with help texts, in groups.
 void add_run_options(CLI::App& app, RunOptions& options);
+
+/// Adds --config, a file of options, which add_run_options() and add_model_options() do, too.
+void add_config_option(CLI::App& app);
 
 /// Adds --progress, which is one of them.
 void add_progress_option(CLI::App& app, ProgressStyle& progress);

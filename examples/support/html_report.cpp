@@ -48,6 +48,7 @@ figure { margin: 1.25rem 0; padding: 1.1rem 1.25rem; background: var(--card);
 figure h3 { margin: 0 0 0.75rem; font-size: 1rem; font-weight: 600; }
 figcaption { color: var(--muted); font-size: 0.9rem; margin-top: 0.5rem; }
 .scroll { overflow-x: auto; }
+.scroll .chart { min-width: 34rem; } /* on a telephone its letters would be too small to read */
 table { border-collapse: collapse; width: 100%; font-size: 0.925rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 0.45rem 0.7rem; text-align: right; border-bottom: 1px solid var(--rule); }
@@ -116,8 +117,10 @@ void HtmlReport::add_check(const std::string& statement, bool holds) {
 
 void HtmlReport::add_figure(const std::string& title, const std::string& svg,
                             const std::string& caption) {
-  body_ += fmt::format("<figure>\n<h3>{}</h3>\n{}<figcaption>{}</figcaption>\n</figure>\n",
-                       escape_xml(title), svg, escape_xml(caption));
+  body_ += fmt::format(
+      "<figure>\n<h3>{}</h3>\n<div class=\"scroll\">{}</div>\n<figcaption>{}</figcaption>\n"
+      "</figure>\n",
+      escape_xml(title), svg, escape_xml(caption));
 }
 
 void HtmlReport::add_table(const std::vector<std::string>& header,

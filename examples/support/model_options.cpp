@@ -52,6 +52,7 @@ void add_model_options(CLI::App& app, ModelOptions& options, Init init) {
       ->capture_default_str()
       ->group(kNetwork);
   add_path_option(app, "--json", options.json, "Also write the results to this file");
+  add_config_option(app);
 }
 
 void add_model_device_options(CLI::App& app, ModelOptions& options) {
@@ -82,17 +83,26 @@ void add_text_option(CLI::App& app, const char* name, std::string& value, const 
 }
 
 void add_path_option(CLI::App& app, const char* name, std::filesystem::path& value,
-                     const char* help) {
-  app.add_option(name, value, help)->type_name("FILE")->group(kOutput);
+                     const char* help, const char* group) {
+  app.add_option(name, value, help)->type_name("FILE")->group(group);
 }
 
 void add_flag(CLI::App& app, const char* name, bool& value, const char* help) {
   app.add_flag(name, value, help)->group(kOutput);
 }
 
-void add_count_option(CLI::App& app, const char* name, std::int64_t& value, const char* help) {
+void add_limit_option(CLI::App& app, std::int64_t& limit) {
+  app.add_option("--limit", limit, "Use only so many images (0: all)")
+      ->check(check_not_negative)
+      ->type_name("N")
+      ->capture_default_str()
+      ->group("Images");
+}
+
+void add_count_option(CLI::App& app, const char* name, std::int64_t& value, const char* help,
+                      std::int64_t least) {
   app.add_option(name, value, help)
-      ->check(CLI::Range(std::int64_t{0}, kMaxCount).description(""))
+      ->check(CLI::Range(least, kMaxCount).description(""))
       ->type_name("N")
       ->capture_default_str()
       ->group("Images");

@@ -39,9 +39,12 @@ void add_normalize_option(CLI::App& app, std::optional<ChannelStatistics>& norma
 void add_text_option(CLI::App& app, const char* name, std::string& value, const char* type,
                      const char* help);
 void add_path_option(CLI::App& app, const char* name, std::filesystem::path& value,
-                     const char* help);
+                     const char* help, const char* group = "Output");
 void add_flag(CLI::App& app, const char* name, bool& value, const char* help);
-void add_count_option(CLI::App& app, const char* name, std::int64_t& value, const char* help);
+void add_count_option(CLI::App& app, const char* name, std::int64_t& value, const char* help,
+                      std::int64_t least = 0);
+/// Adds --limit.
+void add_limit_option(CLI::App& app, std::int64_t& limit);
 void add_counts_option(CLI::App& app, const char* name, std::vector<std::int64_t>& values,
                        const char* help);
 /// Adds --mode with the default eval; not train, which is no way to use a network.

@@ -62,11 +62,10 @@ std::string to_string(const ChannelStatistics& statistics) {
 // A network with the ImageNet stem halves its input five times; one with the CIFAR stem, twice.
 std::int64_t image_side(Stem stem) { return stem == Stem::imagenet ? 224 : 32; }
 
-Resize picture_resize(Stem stem) { return Resize::shorter_side(image_side(stem) * 8 / 7); }
+Resize picture_resize(std::int64_t side) { return Resize::shorter_side(side * 8 / 7); }
 
-Compose picture_transform(Stem stem, const ChannelStatistics& statistics) {
-  const std::int64_t side = image_side(stem);
-  return Compose(picture_resize(stem), CenterCrop(side, side), Normalize(statistics));
+Compose picture_transform(std::int64_t side, const ChannelStatistics& statistics) {
+  return Compose(picture_resize(side), CenterCrop(side, side), Normalize(statistics));
 }
 
 }  // namespace attune::examples

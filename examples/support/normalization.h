@@ -15,9 +15,9 @@ std::string to_string(const ChannelStatistics& statistics);
 
 /// The side of the square images that a network with this stem is made for.
 std::int64_t image_side(Stem stem);
-/// To a shorter side that is a seventh longer than that, from which a square is then cropped.
-Resize picture_resize(Stem stem);
-/// From a picture of any size to one of image_side(): what is tested with, and classified.
-Compose picture_transform(Stem stem, const ChannelStatistics& statistics);
+/// To a shorter side that is a seventh longer than `side`; a square of that is then cropped.
+Resize picture_resize(std::int64_t side);
+/// From a picture of any size to a square: what is tested with, and classified.
+Compose picture_transform(std::int64_t side, const ChannelStatistics& statistics);
 
 }  // namespace attune::examples

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <system_error>
 
 namespace attune::examples {
@@ -69,6 +70,14 @@ void write_file(const fs::path& path, std::string_view text) {
     fail("write", path, error);
   }
   if (replaceable) rename_file(written, path);
+}
+
+void write_json(const fs::path& path, const nlohmann::json& document) {
+  write_file(path, document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+std::string json_line(const nlohmann::json& document) {
+  return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 void check_writable(const fs::path& path) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,11 @@ namespace attune::examples {
 /// Writes `text` to `path`, replacing what is there. Throws Error, and leaves the old file alone,
 /// if that fails.
 void write_file(const std::filesystem::path& path, std::string_view text);
+
+/// The same with a document as text. What is not UTF-8, as the name of a file may be, is replaced.
+void write_json(const std::filesystem::path& path, const nlohmann::json& document);
+/// That text, in one line.
+std::string json_line(const nlohmann::json& document);
 
 /// Throws Error unless a file could be created beside `path`, and renamed to it. Makes the
 /// directories it lies in. Worth asking before hours of work.

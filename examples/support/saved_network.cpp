@@ -2,6 +2,7 @@
 
 #include <attune/core/device.h>
 #include <attune/core/error.h>
+#include <attune/layers/construct_on.h>
 #include <attune/layers/models/make_model.h>
 #include <fmt/format.h>
 
@@ -21,27 +22,17 @@ const std::string* find(const SafetensorsMetadata& metadata, const char* key) {
   return found == metadata.end() ? nullptr : &found->second;
 }
 
-std::string network_name(const Weights& file, const ModelOptions& options) {
-  if (!options.net.empty()) return options.net;
-  const std::string* const name = find(file.metadata, "attune.net");
-  if (name == nullptr) {
+/// What options say, or else the file, or else is usual.
+NetworkChoice choose_network(const Weights& file, const NetworkDescription& description,
+                             const ModelOptions& options) {
+  NetworkChoice choice{.net = options.net.empty() ? description.net.value_or("") : options.net};
+  if (choice.net.empty()) {
     throw Error(fmt::format("{}: does not say which network it is of (--net NAME)", file.file));
   }
-  return *name;
-}
-
-Stem network_stem(const Weights& file, const std::string& name, const ModelOptions& options) {
-  const Stem usual = usual_stem(name);
-  if (options.stem) return *options.stem;
-  const std::string* const stem = find(file.metadata, "attune.stem");
-  if (stem == nullptr) return usual;
-  return *stem == "cifar" ? Stem::cifar : Stem::imagenet;
-}
-
-ResNetShortcut network_shortcut(const Weights& file, const ModelOptions& options) {
-  if (options.shortcut) return *options.shortcut;
-  const std::string* const shortcut = find(file.metadata, "attune.shortcut");
-  return shortcut != nullptr && *shortcut == "A" ? ResNetShortcut::pad : ResNetShortcut::projection;
+  choice.stem = options.stem.value_or(description.stem.value_or(usual_stem(choice.net)));
+  choice.shortcut =
+      options.shortcut.value_or(description.shortcut.value_or(ResNetShortcut::projection));
+  return choice;
 }
 
 /// Only linear layers have weights of rank 2, and the classifier is the last of them by name.
@@ -51,7 +42,7 @@ std::int64_t count_classes(const Weights& file) {
     if (named.second.rank() != 2 || !named.first.ends_with(kWeight)) continue;
     if (last == nullptr || named.first > last->first) last = &named;
   }
-  if (last == nullptr || last->second.size(0) < 1) {
+  if (last == nullptr || last->second.count() == 0) {
     throw Error(fmt::format("{}: has no classifier (a tensor .weight of rank 2)", file.file));
   }
   return last->second.size(0);
@@ -72,15 +63,20 @@ std::vector<std::string> class_names(const Weights& file, std::int64_t count) {
   return json.get<std::vector<std::string>>();
 }
 
-/// The option that may make a file fit, from what the library says about it.
-std::string hint(const std::string& message) {
-  if (message.find("downsample") != std::string::npos) {
-    return " (was the file's network one with another --shortcut?)";
+std::shared_ptr<ImageClassifier> load_network(const NetworkChoice& choice, std::int64_t classes,
+                                              const Weights& file) {
+  auto net = make_network(choice, classes);
+  if (file.deployed()) net->deploy();
+  load_weights(*net, file);
+  return net;
+}
+
+ChannelStatistics file_statistics(const Weights& file, const std::string& text) {
+  try {
+    return parse_statistics(text);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: metadata attune.normalize: {}", file.file, error.what()));
   }
-  if (message.find("of another shape: conv1.weight") != std::string::npos) {
-    return " (was the file's network one with another --stem?)";
-  }
-  return {};
 }
 
 }  // namespace
@@ -88,29 +84,35 @@ std::string hint(const std::string& message) {
 SavedNetwork open_network(const ModelOptions& options) {
   if (options.threads > 0) set_num_threads(options.threads);
   const Weights file = read_weights(options.init);
-  SavedNetwork network;
-  network.name = network_name(file, options);
-  network.stem = network_stem(file, network.name, options);
-  network.deployed = file.deployed();
-  network.metadata = file.metadata;
-  const ResNetShortcut shortcut = network_shortcut(file, options);
+  const NetworkDescription description = read_description(file);
+  const NetworkChoice choice = choose_network(file, description, options);
   const std::int64_t classes = count_classes(file);
-  network.net = make_network(network.name, {.classes = classes, .stem = network.stem}, shortcut);
-  if (network.deployed) network.net->deploy();
   try {
-    load_weights(*network.net, file);
+    // First without memory: a file may announce more classes than it has weights for.
+    const ConstructOn scope(Device::meta);
+    load_network(choice, classes, file);
+  } catch (const UsageError&) {
+    throw;
   } catch (const Error& error) {
-    throw Error(error.what() + hint(error.what()));
+    throw Error(error.what() + fitting_options(file, choice));
   }
+  SavedNetwork network;
+  network.net = load_network(choice, classes, file);
+  network.deployed = file.deployed();
+  network.name = choice.net;
+  network.stem = choice.stem;
+  network.side = description.side.value_or(image_side(choice.stem));
+  network.metadata = file.metadata;
   if (!network.deployed) network.net->set_mode(Mode::eval);
   network.net->train(false);
   network.classes = class_names(file, classes);
   if (const std::string* const text = find(file.metadata, "attune.normalize")) {
-    network.normalize = parse_statistics(*text);
+    network.normalize = file_statistics(file, *text);
   }
-  network.metadata["attune.net"] = network.name;
-  network.metadata["attune.shortcut"] = shortcut == ResNetShortcut::pad ? "A" : "B";
-  network.metadata["attune.stem"] = network.stem == Stem::cifar ? "cifar" : "imagenet";
+  network.metadata["attune.net"] = choice.net;
+  network.metadata["attune.shortcut"] = to_string(choice.shortcut);
+  network.metadata["attune.stem"] = to_string(choice.stem);
+  network.metadata["attune.size"] = std::to_string(network.side);
   for (const char* const key : {"attune.mode", "attune.checkpoint", "attune.run"}) {
     network.metadata.erase(key);
   }

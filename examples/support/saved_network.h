@@ -3,6 +3,7 @@
 #include <attune/layers/models/image_classifier.h>
 #include <attune/layers/weights.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ struct SavedNetwork {
   bool deployed = false;
   std::string name;  ///< "resnet20"
   Stem stem = Stem::cifar;
+  std::int64_t side = 0;  ///< of its images, in pixels
   /// Names, in the order of the outputs; empty: the file does not say.
   std::vector<std::string> classes;
   /// How its images are normalised; none: the file does not say.
@@ -29,7 +31,7 @@ struct SavedNetwork {
 
 /// Opens the file of --init. What options leave open is the file's "attune.net", "attune.shortcut"
 /// and "attune.stem", or else the usual; the number of classes is that of its last layer. Throws
-/// Error if the file does not fit, with the option that may help.
+/// Error if the file does not fit, with the options with which it would.
 SavedNetwork open_network(const ModelOptions& options);
 
 /// Puts the network into a mode, deploying or undeploying it if need be.

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "support/normalization.h"
 
@@ -33,7 +34,8 @@ Task synthetic_task(Domain domain, std::int64_t default_count, const RunOptions&
           .test = std::make_shared<SyntheticShapes>(domain, Split::test, test_count, options.seed),
           .train_transform = cifar_train(statistics),
           .test_transform = cifar_test(statistics),
-          .statistics = statistics};
+          .statistics = statistics,
+          .stem = options.stem.value_or(Stem::cifar)};
 }
 
 /// The first `limit` images in a random order: those of a folder are sorted by class.
@@ -61,7 +63,8 @@ Task cifar_task(const std::string& name, const fs::path& directory,
           .test = limited(std::make_shared<Cifar>(directory, Split::test), options),
           .train_transform = cifar_train(statistics),
           .test_transform = cifar_test(statistics),
-          .statistics = statistics};
+          .statistics = statistics,
+          .stem = options.stem.value_or(Stem::cifar)};
 }
 
 Task cifar10_task(const fs::path& directory, const RunOptions& options) {
@@ -74,25 +77,38 @@ Task cifar100_task(const fs::path& directory, const RunOptions& options) {
 
 bool has_image_folders(const fs::path& directory) { return fs::is_directory(directory / "train"); }
 
+/// Class names go into files of weights, where text is UTF-8. Better to find out before training.
+void check_names(const Dataset& dataset, const fs::path& directory) {
+  try {
+    nlohmann::json(dataset.classes()).dump();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(
+        fmt::format("{}: the name of a class is not UTF-8, as it has to be in a file of weights",
+                    directory.string()));
+  }
+}
+
 Task folder_task(const fs::path& directory, const RunOptions& options) {
   const auto train = std::make_shared<ImageFolder>(directory / "train");
+  check_names(*train, directory / "train");
   const fs::path test = fs::is_directory(directory / "test") ? "test" : "val";
   if (!fs::is_directory(directory / test)) {
     throw Error(fmt::format("--data {}: {} has train/, but neither test/ nor val/", options.data,
                             directory.string()));
   }
-  const Stem stem = usual_stem(options.net);
+  const Stem stem = options.stem.value_or(usual_stem(options.net));
   const std::int64_t side = image_side(stem);
   const ChannelStatistics statistics = imagenet_statistics();
   return {
       .name = directory.filename().string(),
       .train = limited(train, options),
       .test = limited(std::make_shared<ImageFolder>(directory / test, train->classes()), options),
-      .train_transform = Compose(picture_resize(stem), RandomCrop(side, side), HorizontalFlip(),
+      .train_transform = Compose(picture_resize(side), RandomCrop(side, side), HorizontalFlip(),
                                  Normalize(statistics)),
-      .test_transform = picture_transform(stem, statistics),
+      .test_transform = picture_transform(side, statistics),
       .statistics = statistics,
-      .stem = stem};
+      .stem = stem,
+      .side = side};
 }
 
 void check_directory(const RunOptions& options) {

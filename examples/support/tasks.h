@@ -22,7 +22,8 @@ struct Task {
   Compose train_transform;
   Compose test_transform;
   ChannelStatistics statistics;  ///< by which both transforms normalise
-  Stem stem = Stem::cifar;       ///< fits the size of the images
+  Stem stem = Stem::cifar;       ///< of networks that learn it
+  std::int64_t side = 32;        ///< of the images that the transforms make
 
   std::int64_t classes() const { return static_cast<std::int64_t>(train->classes().size()); }
 };

@@ -53,13 +53,13 @@ std::string settings_text(const TrainOptions& options) {
   const RunOptions& run = options.run;
   return fmt::format(
       "{} epochs of batches of {}, SGD with Nesterov momentum {:g} and weight decay {:g}, "
-      "one-cycle "
-      "learning rate up to {:g}, label smoothing {:g}, {}{}, recomputing {}, seed {}, {} threads; "
-      "attune {}.",
+      "one-cycle learning rate up to {:g}, label smoothing {:g}, {}{}, recomputing {},{} seed {}, "
+      "{} threads; attune {}.",
       options.epochs, run.batch_size, options.momentum, options.weight_decay, options.chosen_lr(),
       options.label_smoothing, describe(run.device, run.dtype()),
       options.ema > 0 ? fmt::format(", weights averaged with decay {:g}", options.ema) : "",
-      to_string(run.recompute), run.seed, num_threads(), version);
+      to_string(run.recompute), run.keep_bf16 ? " keeping bf16," : "", run.seed, num_threads(),
+      version);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "support/figures.h"
 #include "support/interrupt.h"
+#include "support/output_files.h"
 #include "support/progress.h"
 #include "support/text_table.h"
 
@@ -215,14 +216,16 @@ void Trainer::save() const {
                            {"epochs", epochs},
                            {"total_loss", position_.total_loss},
                            {"seconds", position_.seconds}};
-  save_checkpoint(options_.run.out / kCheckpointFile, {.model = net_->state_dict(),
-                                                       .optimizer = optimizer_.state(),
-                                                       .ema = ema_ ? ema_->state() : NamedTensors(),
-                                                       .random = default_generator(),
-                                                       .epoch = position_.epoch(),
-                                                       .batch = position_.batch,
-                                                       .step = position_.step,
-                                                       .run = run.dump()});
+  save_checkpoint(options_.run.out / kCheckpointFile,
+                  {.model = net_->state_dict(),
+                   .optimizer = optimizer_.state(),
+                   .ema = ema_ ? ema_->state() : NamedTensors(),
+                   .random = default_generator(),
+                   .epoch = position_.epoch(),
+                   .batch = position_.batch,
+                   .step = position_.step,
+                   .run = json_line(run),
+                   .metadata = describe_network(task_, options_.run)});
 }
 
 void Trainer::resume(const std::filesystem::path& path) {

@@ -39,7 +39,8 @@ TEST_CASE("checkpoint: everything comes back") {
       .epoch = 3,
       .batch = 17,
       .step = 1'000'000'000'000,
-      .run = "{\"any\": \"text\"}"};
+      .run = "{\"any\": \"text\"}",
+      .metadata = {{"attune.net", "resnet20"}, {"key", "value"}}};
   save_checkpoint(path, saved);
   const Checkpoint loaded = load_checkpoint(path);
   check_same(loaded.model, saved.model);
@@ -51,6 +52,7 @@ TEST_CASE("checkpoint: everything comes back") {
   CHECK(loaded.batch == 17);
   CHECK(loaded.step == 1'000'000'000'000);
   CHECK(loaded.run == saved.run);
+  CHECK(loaded.metadata == saved.metadata);
   // The network is stored as PyTorch has it, so that others can use it.
   const SafetensorsFile file = read_safetensors(path);
   CHECK(is_checkpoint(file));

@@ -261,6 +261,14 @@ TEST_CASE("Resize to a shorter side keeps the aspect ratio") {
   CHECK(resized(16, 31) == ImageSize{8, 15, 3});
   CHECK(resized(40, 20) == ImageSize{16, 8, 3});
   CHECK(resized(4, 4) == ImageSize{8, 8, 3});
+  // A file of a few kilobytes may hold such an image.
+  CHECK(resized(1, 8192) == ImageSize{8, 65536, 3});
+  for (const auto& [height, width] : {std::pair(1, 8193), std::pair(8193, 1)}) {
+    const std::string larger = height > width ? "65544x8" : "8x65544";
+    CHECK(error_of(Resize::shorter_side(8), random_image(height, width, 3, 1)) ==
+          "Resize: an image of " + to_string(ImageSize{height, width, 3}) + " would become " +
+              larger + ", but no side may be longer than 65536");
+  }
   CHECK(message_of<Error>([] { Resize(0, 4); }) == "Resize: height 0 is not within 1 to 65536");
   CHECK(message_of<Error>([] { Resize(4, 65537); }) ==
         "Resize: width 65537 is not within 1 to 65536");

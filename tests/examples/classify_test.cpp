@@ -83,6 +83,11 @@ TEST_CASE("bad input to classify is one clear line") {
               picture + ".png");
   check_error(run(directory, kClassify + " --init " + picture + " " + picture), 1, "p.ppm: ");
   check_error(run(directory, kClassify + " --init " + file + " " + file), 1, file);
+  check_error(run(directory, kClassify + " --init " + file + " --top 0 " + picture), 2, "--top");
+  const std::string thin = (directory / "thin.pgm").string();
+  std::ofstream(thin) << "P5 4000 1 255\n" << std::string(4000, 'x');
+  check_error(run(directory, kClassify + " --init " + file + " " + thin), 1,
+              thin + ": Resize: an image of 1x4000x3 would become 36x144000");
   // The right answers before the bad picture stay.
   const Outcome partly = run(directory, kClassify + " --init " + file + " " + picture + " " + file);
   CHECK(partly.exit_code == 1);

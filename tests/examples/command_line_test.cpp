@@ -1,5 +1,7 @@
 #include "support/command_line.h"
 
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <sstream>
 #include <string>
@@ -7,6 +9,7 @@
 
 #include "attune/core/error.h"
 #include "tests/catch.h"
+#include "tests/data/temporary_directory.h"
 
 using namespace attune;
 using namespace attune::examples;
@@ -60,6 +63,33 @@ TEST_CASE("options reach the program") {
   CHECK(options.limit == 9);
   CHECK(options.workers == 0);
   CHECK(options.profile);
+}
+
+TEST_CASE("options may stand in a file, and the command line goes before it") {
+  const test::TemporaryDirectory directory;
+  const std::string file = directory.file("run.toml");
+  std::ofstream(file) << "# a comment\nbatch-size = 7\nseed = 5\ndouble = true\ndata = 'my set'\n";
+  RunOptions options;
+  const Outcome outcome = run({"--config", file, "--seed", "6"}, options);
+  INFO(outcome.err);
+  CHECK(outcome.exit_code == 0);
+  CHECK(options.batch_size == 7);
+  CHECK(options.seed == 6);
+  CHECK(options.use_double);
+  CHECK(options.data == "my set");
+  const auto refused = [&](const std::string& content, const std::string& part) {
+    std::ofstream(file) << content;
+    const Outcome refusal = run({"--config", file}, options);
+    INFO(refusal.err);
+    CHECK(refusal.exit_code == kExitUsageError);
+    CHECK(refusal.out.empty());
+    CHECK(refusal.err.find(part) != std::string::npos);
+    CHECK(refusal.err.find('\n') == refusal.err.size() - 1);
+  };
+  refused("colour = 3", "colour");
+  refused("batch-size = 0", "--batch-size");
+  std::filesystem::remove(file);
+  CHECK(run({"--config", file}, options).exit_code == kExitUsageError);
 }
 
 TEST_CASE("a wrong command line is one line and exit code 2") {
@@ -120,6 +150,11 @@ TEST_CASE("help goes to stdout, with groups, defaults and examples") {
   CHECK(outcome.err.empty());
   for (const char* part : {"Training", "Output", "--batch-size", "128", "Examples:"}) {
     CHECK(outcome.out.find(part) != std::string::npos);
+  }
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) {
+    INFO(line);
+    CHECK(line.size() <= 100);
   }
 }
 

@@ -4,9 +4,12 @@
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "attune/core/pytorch_layout.h"
+#include "attune/core/safetensors.h"
 #include "attune/layers/weights.h"
 #include "tests/catch.h"
 #include "tests/examples/run_program.h"
@@ -77,6 +80,11 @@ TEST_CASE("deploy writes an ONNX model, from either kind of file") {
       run(directory, kDeploy + " --init " + folded + " --size 40 --onnx " + second);
   CHECK(repeated.out.rfind("resnet20: deployed already, ", 0) == 0);
   CHECK(content(first) == content(second));
+  // The file may say for what images it is.
+  const std::string large =
+      save_resnet20(directory, "l", 2, {{"attune.net", "resnet20"}, {"attune.size", "40"}});
+  const Outcome sized = run(directory, kDeploy + " --init " + large + " --onnx " + second);
+  CHECK(sized.out.find("images [batch, 3, 40, 40]") != std::string::npos);
 }
 
 TEST_CASE("what deploy cannot do is one clear line, and leaves no file") {
@@ -93,8 +101,24 @@ TEST_CASE("what deploy cannot do is one clear line, and leaves no file") {
               "resnet20");
   check_error(run(directory, kDeploy + " --init " + file + " --net resnet32 --out " + out), 1,
               "missing: layer1.3.conv1.weight");
-  check_error(run(directory, kDeploy + named + " --shortcut A --out " + out), 1, "--shortcut?");
-  check_error(run(directory, kDeploy + named + " --stem imagenet --out " + out), 1, "--stem?");
+  const auto fitting = [&](const std::string& options, const std::string& wanted) {
+    check_error(run(directory, kDeploy + " --init " + file + options + " --out " + out), 1,
+                "(it fits " + wanted + ")\n");
+  };
+  fitting(" --net resnet20 --shortcut A", "--shortcut B");
+  fitting(" --net resnet20 --stem imagenet", "--stem cifar");
+  fitting(" --net resnet32", "--net resnet20");
+  fitting(" --net resnet50 --shortcut A", "--net resnet20 --stem cifar --shortcut B");
+  check_error(run(directory, kDeploy + named + " --onnx " + out + " --out " + out), 2,
+              "two of --out, --onnx, --json name " + out);
+  const std::string broken = (directory / "nan").string();
+  Weights weights = read_weights(file);
+  for (auto& [name, tensor] : weights.tensors) {
+    if (name == "fc.bias") tensor.fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  write_safetensors(broken, to_pytorch_layout(weights.tensors));
+  check_error(run(directory, kDeploy + " --net resnet20 --init " + broken + " --out " + out), 1,
+              broken + ": the network's output is not finite");
   check_error(run(directory, kDeploy + named + " --out " + file + "/below"), 1, file);
   check_error(run(directory, kDeploy + " --net resnet20 --init " + out + " --out " + out), 1,
               "No such file");

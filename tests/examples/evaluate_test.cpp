@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "attune/core/ops/ops.h"
+#include "attune/core/safetensors.h"
 #include "evaluate/evaluation.h"
 #include "tests/catch.h"
 #include "tests/examples/run_program.h"
@@ -166,5 +167,20 @@ TEST_CASE("bad input to evaluate is one clear line") {
       save_resnet20(directory, "o", 10, {{"attune.net", "resnet20"}, {"attune.classes", "[1]"}});
   check_error(run(directory, kEvaluate + kQuiet + " --init " + odd), 1, "no list of 10 names");
   const std::string unknown = save_resnet20(directory, "u", 10, {{"attune.net", "alexnet"}});
-  check_error(run(directory, kEvaluate + kQuiet + " --init " + unknown), 1, "alexnet");
+  check_error(run(directory, kEvaluate + kQuiet + " --init " + unknown), 1,
+              unknown + ": metadata attune.net is 'alexnet', which is none of resnet18,");
+  const std::string grey =
+      save_resnet20(directory, "g", 10, {{"attune.net", "resnet20"}, {"attune.normalize", "grey"}});
+  check_error(run(directory, kEvaluate + kQuiet + " --init " + grey), 1,
+              grey + ": metadata attune.normalize: grey is neither");
+  check_error(run(directory, start + " --limit -1"), 2, "--limit: -1 is neither zero nor");
+  CHECK(run(directory, start + " --limit 100000").exit_code == 0);
+  // A classifier for more classes than any memory holds, which takes no byte of the file.
+  const std::string many = (directory / "many").string();
+  write_safetensors(many, {{"fc.weight", Tensor::empty({std::int64_t{1} << 33, 0})}});
+  check_error(run(directory, kEvaluate + kQuiet + " --net resnet20 --init " + many), 1,
+              many + ": has no classifier");
+  write_safetensors(many, {{"fc.weight", Tensor::zeros({1'000'000, 1})}});
+  check_error(run(directory, kEvaluate + kQuiet + " --net resnet20 --init " + many), 1,
+              "missing: conv1.weight");
 }

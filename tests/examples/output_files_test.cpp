@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "attune/core/error.h"
@@ -65,6 +66,14 @@ TEST_CASE("a path that cannot be written is reported, with its name") {
   }
   CHECK(content(directory / "file") == "text");
   CHECK(directory.files() == 1);
+}
+
+TEST_CASE("documents are UTF-8, whatever text is put into them") {
+  const TemporaryDirectory directory;
+  const nlohmann::json document{{"path", "caf\xe9"}};
+  CHECK(json_line(document) == "{\"path\":\"caf\uFFFD\"}");
+  write_json(directory / "d.json", document);
+  CHECK(content(directory / "d.json") == "{\n  \"path\": \"caf\uFFFD\"\n}\n");
 }
 
 TEST_CASE("asking whether a path is writable leaves what is there") {

@@ -18,6 +18,7 @@
 
 #include "tests/catch.h"
 #include "tests/examples/run_program.h"
+#include "tests/examples/saved_network_files.h"
 #include "tests/examples/xml_check.h"
 
 namespace fs = std::filesystem;
@@ -292,6 +293,15 @@ TEST_CASE("a label that is no class is reported with its file") {
   }
   check_error(run(directory, kTrain + " --data " + (directory / "").string()), 1,
               "data_batch_1.bin");
+}
+
+TEST_CASE("a class whose name no file of weights can hold is refused before training") {
+  const RunDirectory directory;
+  for (const std::string set : {"train", "test"}) {
+    write_picture(directory, "set/" + set + "/caf\xe9/1.ppm");
+  }
+  check_error(run(directory, kTrain + " --batch-size 1 --data " + (directory / "set").string()), 1,
+              "set/train: the name of a class is not UTF-8");
 }
 
 TEST_CASE("the lessons run and say what they should") {

@@ -23,9 +23,11 @@ set(options
 
 if(WAY STREQUAL "find_package")
   # Moved after its installation, and without any of the packages that attune was built with.
-  run(${CMAKE_COMMAND} --install "${ATTUNE_BINARY_DIR}" --config "${CONFIG}"
-    --component attune_development --prefix "${WORK_DIR}/first")
+  run(${CMAKE_COMMAND} --install "${ATTUNE_BINARY_DIR}" --config "${CONFIG}" --prefix "${WORK_DIR}/first")
   file(RENAME "${WORK_DIR}/first" "${WORK_DIR}/prefix")
+  if(PROGRAMS)
+    run("${WORK_DIR}/prefix/bin/summary" --net resnet20)
+  endif()
   list(APPEND options -D "CMAKE_PREFIX_PATH=${WORK_DIR}/prefix" -D CMAKE_BUILD_TYPE=Release)
   foreach(package IN ITEMS Eigen3 fmt nlohmann_json stb CLI11 Catch2 benchmark)
     list(APPEND options -D CMAKE_DISABLE_FIND_PACKAGE_${package}=ON)

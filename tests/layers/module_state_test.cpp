@@ -85,6 +85,20 @@ TEST_CASE("a strict load lists every fault and changes nothing", "[state]") {
   CHECK(all_values(net->state_dict()) == before);
 }
 
+TEST_CASE("a report of many faults is short as text", "[state]") {
+  LoadReport report;
+  for (const char name : {'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'}) {
+    report.missing.emplace_back(1, name);
+    report.mismatched.push_back({std::string(1, name), {1}, {2}});
+  }
+  report.unexpected = report.missing;
+  CHECK(to_string(report).find("missing: a, b, c, d, e, f, g, h; unexpected: a,") == 0);
+  for (const char* name : {"i", "j"}) report.missing.emplace_back(name);
+  report.mismatched.push_back({"i", {1}, {2}});
+  CHECK(to_string(report).find("missing: a, b, c, d, e, f, g, h and 2 more; unexpected: a,") == 0);
+  CHECK(to_string(report).ends_with("h is [2], not [1] and 1 more"));
+}
+
 TEST_CASE("a load that is not strict takes what fits, and reports the rest", "[state]") {
   auto net = small_net(1);
   auto other = small_net(2);

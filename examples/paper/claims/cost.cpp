@@ -206,8 +206,7 @@ Report::Figure time_figure(const std::vector<Row>& rows, const Row& batch) {
 void report_blocks(Report& report, const std::vector<Row>& rows) {
   Report::NamedTable bytes{
       "KiB kept for backward by one 3x3 block, besides its input; in parentheses the peak of "
-      "forward "
-      "and backward:",
+      "forward and backward:",
       {{"channels", "size", "batch", "Train", "Eval", "published Tune", "Tune", "Deploy"}, {}}};
   Report::NamedTable times{
       "Time of forward and of backward, relative to Eval's (medians of interleaved rounds):",

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Has `train_resnet` start from files of PyTorch and write its own, after steps that are too small
+to change a float: PyTorch then loads them with strict=True, and every tensor has the bits it had.
+
+usage: check_weights.py TRAIN_RESNET        (the program, such as build/release/examples/train_resnet)
+
+Needs torch, torchvision and safetensors (made with 2.15, 0.29 and 0.8). Weights are random, and
+statistics far from 0 and 1.
+"""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+
+import golden_files
+import golden_models
+from check_onnx import pretend_trained
+
+CLASSES = 10  # of the generated images
+OPTIONS = ("--mode eval --epochs 1 --limit 4 --batch-size 4 --lr 1e-300 --momentum 0 "
+           "--weight-decay 0 --progress off").split()
+TORCHVISION = ["resnet18", "resnet34", "resnet50", "resnet101", "resnext50_32x4d",
+               "wide_resnet50_2", "mobilenet_v2", "vgg11_bn", "densenet121"]
+
+
+def cases():
+    """Name, options of the program, network."""
+    for shortcut in "AB":
+        net = golden_files.ResNet([3, 3, 3], 16, False, shortcut, "fc", CLASSES)
+        yield "resnet20", ["--shortcut", shortcut], net.float()
+    for name in TORCHVISION:
+        yield name, ["--stem", "imagenet"], getattr(torchvision.models, name)(num_classes=CLASSES)
+    repvgg = golden_models.RepVGG([2, 4, 14, 1], [48, 96, 192, 1280], CLASSES)
+    yield "repvgg_a0", ["--stem", "imagenet"], repvgg.float()
+
+
+def check(program, folder, name, options, net):
+    pretend_trained(net)
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    weights = folder / "w.safetensors"
+    save_file(before, weights)
+    subprocess.run([program, "--net", name, *options, *OPTIONS, "--init", weights, "--out", folder],
+                   check=True, stdout=subprocess.DEVNULL)
+    for parameter in net.state_dict().values():
+        parameter.zero_()
+    net.load_state_dict(load_file(folder / "weights.safetensors"), strict=True)
+    wrong = [key for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])]
+    print(f"{name} {' '.join(options)}: {len(before)} tensors, "
+          f"{'all alike' if not wrong else 'WRONG: ' + ', '.join(wrong)}", flush=True)
+    return not wrong
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    torch.manual_seed(1)
+    with tempfile.TemporaryDirectory() as folder:
+        results = [check(sys.argv[1], pathlib.Path(folder), *case) for case in cases()]
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
