@@ -358,10 +358,14 @@ std::int64_t safetensors_header_length(std::string_view first_bytes, std::int64_
   std::uint64_t length = 0;
   std::memcpy(&length, first_bytes.data(), sizeof length);
   if (length > static_cast<std::uint64_t>(limits.max_header_bytes)) {
+    // An archive, or a pickle of the second protocol.
+    const bool pickled = first_bytes.starts_with("PK\3\4") || first_bytes.starts_with("\x80\2");
     fail_safetensors(file, 0,
-                     format_text("a header of {} bytes is more than the limit of {} (is this a "
-                                 "safetensors file?)",
-                                 length, limits.max_header_bytes));
+                     pickled ? "this looks like a file of torch.save(), which is code; have Python "
+                               "save the state_dict with safetensors.torch.save_file()"
+                             : format_text("a header of {} bytes is more than the limit of {} (is "
+                                           "this a safetensors file?)",
+                                           length, limits.max_header_bytes));
   }
   if (length > static_cast<std::uint64_t>(file_bytes - kSafetensorsLengthBytes)) {
     fail_safetensors(file, file_bytes,

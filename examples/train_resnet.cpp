@@ -111,10 +111,10 @@ int run(TrainOptions options) {
   if (!checkpoint.empty()) network_options.init.clear();  // the checkpoint has the weights
   const Network network = build_network(task, network_options);
   Trainer trainer(network.net, task, options);
+  if (!checkpoint.empty()) trainer.resume(checkpoint);
   std::cout << fmt::format("{} ({} parameters) on {}: {} images to train on, {} to test on\n",
                            options.run.net, network.net->parameter_count(), task.name,
                            task.train->size(), task.test->size());
-  if (!checkpoint.empty()) trainer.resume(checkpoint);
   std::cout << fmt::format(
                    "mode {} ({}), {}, learning rate up to {:g}\n", to_string(options.chosen_mode()),
                    describe(options.run.device, options.run.dtype()),

@@ -167,6 +167,7 @@ void add_run_options(CLI::App& app, RunOptions& options) {
   app.add_flag("--double", options.use_double, "Compute in double precision (slow)")
       ->group("Training");
   app.add_option("--seed", options.seed, "Of everything random")
+      ->check(check_not_negative)
       ->type_name("N")
       ->capture_default_str()
       ->group("Training");

@@ -48,7 +48,7 @@ figure { margin: 1.25rem 0; padding: 1.1rem 1.25rem; background: var(--card);
 figure h3 { margin: 0 0 0.75rem; font-size: 1rem; font-weight: 600; }
 figcaption { color: var(--muted); font-size: 0.9rem; margin-top: 0.5rem; }
 .scroll { overflow-x: auto; }
-.scroll .chart { min-width: 34rem; } /* on a telephone its letters would be too small to read */
+.scroll .chart { min-width: 28rem; } /* on a telephone its letters would be too small to read */
 table { border-collapse: collapse; width: 100%; font-size: 0.925rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 0.45rem 0.7rem; text-align: right; border-bottom: 1px solid var(--rule); }

@@ -72,6 +72,22 @@ void check_settings(const nlohmann::json& theirs, const nlohmann::json& ours,
   }
 }
 
+/// While it lives, the network has the averaged weights, if there are any.
+class Averaged {
+ public:
+  explicit Averaged(std::optional<Ema>& ema) : ema_(ema) {
+    if (ema_) ema_->swap();
+  }
+  ~Averaged() {
+    if (ema_) ema_->swap();
+  }
+  Averaged(const Averaged&) = delete;
+  Averaged& operator=(const Averaged&) = delete;
+
+ private:
+  std::optional<Ema>& ema_;
+};
+
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<Module> net, const Task& task, const TrainOptions& options)
@@ -88,6 +104,17 @@ Trainer::Trainer(std::shared_ptr<Module> net, const Task& task, const TrainOptio
 // ---- Training ----
 
 void Trainer::run(const Observer& observe) {
+  try {
+    run_epochs(observe);
+  } catch (const Error&) {
+    // An image that cannot be read, say. What has been learnt until then is not lost.
+    if (has_folder() && position_.step > 0 && !within_step_) save();
+    throw;
+  }
+  if (interrupted() && has_folder() && position_.step > 0) save();
+}
+
+void Trainer::run_epochs(const Observer& observe) {
   while (position_.epoch() < options_.epochs && !interrupted()) {
     const bool complete = train_epoch();
     const double accuracy = complete ? test_accuracy() : kNotMeasured;
@@ -103,7 +130,6 @@ void Trainer::run(const Observer& observe) {
     }
     observe(position_.epochs.size(), result);
   }
-  if (interrupted() && has_folder() && position_.step > 0) save();
 }
 
 bool Trainer::train_epoch() {
@@ -130,6 +156,7 @@ bool Trainer::train_epoch() {
 }
 
 void Trainer::train_batch(const Batch& batch) {
+  within_step_ = true;
   optimizer_.set_lr_factor(schedule_(position_.step));
   const StepResult result = train_step(*net_, optimizer_, batch, options_.label_smoothing);
   if (!result.finite()) {
@@ -142,16 +169,16 @@ void Trainer::train_batch(const Batch& batch) {
   ++position_.batch;
   ++position_.step;
   ++steps_here_;
+  within_step_ = false;
 }
 
 double Trainer::test_accuracy() {
   const bool batch_statistics = options_.chosen_mode() == Mode::train;
   if (batch_statistics) net_->set_mode(Mode::eval);
-  if (ema_) ema_->swap();
+  const Averaged averaged(ema_);
   Progress testing("test", task_.test->size(), "images", options_.run.progress);
   const double tested = accuracy(*net_, test_, testing);
   testing.finish();
-  if (ema_) ema_->swap();
   if (batch_statistics) net_->set_mode(Mode::train);
   return tested;
 }
@@ -178,10 +205,8 @@ std::string Trainer::place() const {
 }
 
 std::vector<double> Trainer::squared_scales() {
-  if (ema_) ema_->swap();
-  std::vector<double> squares = examples::squared_scales(*net_);
-  if (ema_) ema_->swap();
-  return squares;
+  const Averaged averaged(ema_);
+  return examples::squared_scales(*net_);
 }
 
 nlohmann::json Trainer::settings() const {
@@ -203,10 +228,9 @@ nlohmann::json Trainer::settings() const {
 
 // The averaged weights, if there are any: those that were tested.
 void Trainer::save_weights_of_epoch() {
-  if (ema_) ema_->swap();
+  const Averaged averaged(ema_);
   save_weights(*net_, options_.run.out / kWeightsFile,
                {.metadata = describe_network(task_, options_.run)});
-  if (ema_) ema_->swap();
 }
 
 void Trainer::save() const {

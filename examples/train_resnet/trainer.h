@@ -68,8 +68,8 @@ class Trainer {
   /// run with other settings.
   void resume(const std::filesystem::path& path);
   /// Trains, and tests after each epoch, until the last one or until interrupted(). With --out,
-  /// writes checkpoints as it goes and when it is interrupted, and the weights after each epoch.
-  /// Throws Diverged if the loss is not finite.
+  /// writes checkpoints as it goes, when it is interrupted and when data cannot be read, and the
+  /// weights after each epoch. Throws Diverged if the loss is not finite.
   void run(const Observer& observe);
 
   /// The epochs that are complete, those before resume() included.
@@ -100,6 +100,7 @@ class Trainer {
   };
 
   bool has_folder() const { return !options_.run.out.empty(); }
+  void run_epochs(const Observer& observe);
   /// False if interrupted() before its end.
   bool train_epoch();
   void train_batch(const Batch& batch);
@@ -119,6 +120,7 @@ class Trainer {
   Position position_;
   Profile profile_;
   std::int64_t steps_here_ = 0;  // of this process
+  bool within_step_ = false;     // the weights may be neither those before it nor those after
 };
 
 }  // namespace attune::examples

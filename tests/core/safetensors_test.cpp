@@ -216,6 +216,11 @@ TEST_CASE("safetensors: a broken beginning is refused") {
   CHECK(contains(error_of(length_bytes(100'000'001) + "{}"),
                  "byte 0: a header of 100000001 bytes is more than the limit of 100000000"));
   CHECK(contains(error_of(length_bytes(~std::uint64_t{0})), "18446744073709551615 bytes is more"));
+  // What torch.save() writes, now and formerly.
+  for (const char* start : {"PK\3\4\x14\x08\x08\x08", "\x80\2\x8a\x0al\xfc\x9c\x46"}) {
+    CHECK(contains(error_of(start),
+                   "byte 0: this looks like a file of torch.save(), which is code;"));
+  }
   CHECK(
       contains(error_of(length_bytes(3) + "{}"), "byte 10: the file ends within its header of 3"));
   CHECK(contains(error_of(length_bytes(0)), "byte 8: the header does not begin with '{'"));

@@ -93,14 +93,10 @@ TEST_CASE("options may stand in a file, and the command line goes before it") {
 }
 
 TEST_CASE("a wrong command line is one line and exit code 2") {
-  const std::vector<std::vector<std::string>> wrong = {{"--colour"},
-                                                       {"--batch-size", "0"},
-                                                       {"--batch-size", "many"},
-                                                       {"--threads", "-1"},
-                                                       {"--limit", "-5"},
-                                                       {"--progress", "loud"},
-                                                       {"stray"},
-                                                       {"--out"}};
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--colour"},      {"--batch-size", "0"}, {"--batch-size", "many"}, {"--threads", "-1"},
+      {"--limit", "-5"}, {"--seed", "-1"},      {"--progress", "loud"},   {"stray"},
+      {"--out"}};
   for (const auto& arguments : wrong) {
     INFO(arguments[0]);
     RunOptions options;

@@ -19,11 +19,14 @@ using namespace attune::test;
 
 namespace {
 
-/// A data set that asks the program to stop when its image number `last` is loaded.
-class Interrupting final : public Dataset {
+enum class Break { interrupt, error };
+
+/// A data set that asks the program to stop when its image number `last` is loaded, or cannot load
+/// it.
+class Breaking final : public Dataset {
  public:
-  Interrupting(std::shared_ptr<const Dataset> images, std::int64_t last)
-      : images_(std::move(images)), left_(last) {}
+  Breaking(std::shared_ptr<const Dataset> images, std::int64_t last, Break kind)
+      : images_(std::move(images)), left_(last), kind_(kind) {}
 
   std::int64_t size() const override { return images_->size(); }
   const std::vector<std::string>& classes() const override { return images_->classes(); }
@@ -32,12 +35,15 @@ class Interrupting final : public Dataset {
   std::int64_t label(std::int64_t index) const override { return images_->label(index); }
   void load(std::int64_t index, ByteImage& image) const override {
     images_->load(index, image);
-    if (--left_ == 0) std::raise(SIGINT);
+    if (--left_ > 0) return;
+    if (kind_ == Break::error) throw Error("unreadable");
+    if (left_ == 0) std::raise(SIGINT);
   }
 
  private:
   std::shared_ptr<const Dataset> images_;
   mutable std::int64_t left_;
+  Break kind_;
 };
 
 constexpr std::int64_t kBatch = 4, kImages = 12, kEpochs = 3;
@@ -101,7 +107,8 @@ void check_same_end(const TrainOptions& whole, const TrainOptions& parts) {
 
 /// One run without a break, then one with a break at each of `loads` images, which is continued.
 void check_breaks(const RunDirectory& directory, const TrainOptions& whole,
-                  const std::vector<std::int64_t>& loads, bool while_testing) {
+                  const std::vector<std::int64_t>& loads, bool while_testing,
+                  Break kind = Break::interrupt) {
   const Task task = open_task(whole.run);
   const InterruptGuard guard;
   Trainer trainer(small_net(whole, task, 1), task, whole);
@@ -118,11 +125,15 @@ void check_breaks(const RunDirectory& directory, const TrainOptions& whole,
     {
       Task breaking = task;
       auto& set = while_testing ? breaking.test : breaking.train;
-      set = std::make_shared<Interrupting>(set, load);
+      set = std::make_shared<Breaking>(set, load, kind);
       const InterruptGuard inner;
       Trainer first(small_net(parts, task, 1), breaking, parts);
-      first.run(ignore);
-      REQUIRE(interrupted());
+      if (kind == Break::interrupt) {
+        first.run(ignore);
+        REQUIRE(interrupted());
+      } else {
+        REQUIRE_THROWS_AS(first.run(ignore), Error);
+      }
       CHECK(first.epochs().size() < kEpochs);
       const std::int64_t batches = (load - 1) / kBatch;
       if (!while_testing) CHECK(first.steps() == batches);
@@ -165,6 +176,14 @@ TEST_CASE("so does one with averaged weights, in double precision") {
   options.momentum = 0;
   check_breaks(directory, options, {2 * kBatch, kImages + 1, 7 * kBatch + 1}, false);
   check_breaks(directory, options, {2 * kImages}, true);
+}
+
+TEST_CASE("so does one that met an image it could not read, once that is mended") {
+  const RunDirectory directory;
+  TrainOptions options = options_for(directory, "whole");
+  options.ema = 0.9;
+  check_breaks(directory, options, {1, kBatch + 1, kImages + 1}, false, Break::error);
+  check_breaks(directory, options, {1, kImages + 2}, true, Break::error);
 }
 
 TEST_CASE("so does one in any mode") {
