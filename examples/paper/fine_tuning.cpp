@@ -21,7 +21,7 @@ Task part_of_target(Lab& lab, double share, std::uint64_t seed, std::int64_t tes
 }
 
 std::vector<Row> fine_tuned_rows(Lab& lab, const Task& target, CompareOptions options) {
-  options.run.init = lab.pretrained();
+  options.run.init = lab.pretrained(options.run.net);
   options.run.replace_head = true;
   manual_seed(options.run.seed);
   const Comparison comparison =

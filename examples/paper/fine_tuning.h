@@ -14,8 +14,9 @@ namespace attune::examples {
 /// many test images (0: all).
 Task part_of_target(Lab& lab, double share, std::uint64_t seed, std::int64_t test_images = 0);
 
-/// Fine-tunes copies of the pretrained network on `target` side by side (fine_tune of
-/// compare_modes), with a classifier that the seed of `options` draws. One row each: "mode"
+/// Fine-tunes copies of the network that `options` name, pretrained, on `target` side by side
+/// (fine_tune of compare_modes), with a classifier that the seed of `options` draws. One row each:
+/// "mode"
 /// ("tune", or "tune, fixed affine"), "before" and "accuracy" (null if it diverged), "loss" (mean
 /// of the last ten steps), "diverged", "ms", "saved_bytes" and "peak_bytes".
 std::vector<Row> fine_tuned_rows(Lab& lab, const Task& target, CompareOptions options);

@@ -38,15 +38,25 @@ const Transfer& Lab::transfer() {
   return *transfer_;
 }
 
-std::string Lab::pretrained_name() {
-  if (!options_.run.init.empty()) return options_.run.init.filename().string();
-  return fmt::format("{} after {} epochs of {}", options_.run.net, epochs(),
-                     transfer().source.name);
+Lab::Pretraining Lab::pretraining_of(const std::string& other_net) const {
+  constexpr std::int64_t kQuickEpochs = 4;
+  const std::int64_t epochs = quick() ? kQuickEpochs : options_.pretrain_epochs;
+  if (other_net.empty() || other_net == options_.run.net) return {options_.run.net, epochs};
+  return {other_net, std::max<std::int64_t>(1, epochs / 4)};  // a larger one, which takes as long
 }
 
-fs::path Lab::pretrained() {
-  if (!options_.run.init.empty()) return options_.run.init;
-  std::string name = pretrained_name();
+std::string Lab::pretrained_name(const std::string& other_net) {
+  const auto [net, epochs] = pretraining_of(other_net);
+  if (net == options_.run.net && !options_.run.init.empty()) {
+    return options_.run.init.filename().string();
+  }
+  return fmt::format("{} after {} epochs of {}", net, epochs, transfer().source.name);
+}
+
+fs::path Lab::pretrained(const std::string& other_net) {
+  const auto [net, epochs] = pretraining_of(other_net);
+  if (net == options_.run.net && !options_.run.init.empty()) return options_.run.init;
+  std::string name = pretrained_name(net);
   std::replace(name.begin(), name.end(), ' ', '_');
   const fs::path folder = options_.run.out / "pretrained" / name;
   const fs::path weights = folder.string() + ".safetensors";
@@ -55,7 +65,8 @@ fs::path Lab::pretrained() {
   const Task& source = transfer().source;
   check_writable(weights);
   check_writable(folder / Trainer::kCheckpointFile);
-  TrainOptions train{.run = options_.run, .epochs = epochs()};
+  TrainOptions train{.run = options_.run, .epochs = epochs};
+  train.run.net = net;
   train.run.out = folder;
   train.run.batch_size = batch();
   if (quick()) train.lr = 0.1;

@@ -24,8 +24,8 @@ struct PaperOptions {
   std::filesystem::path docs = {};
 };
 
-/// What the claims' experiments have in common: the options, the data, and one network that has
-/// been trained beforehand.
+/// What the claims' experiments have in common: the options, the data, and networks that have been
+/// trained beforehand.
 class Lab {
  public:
   explicit Lab(PaperOptions options) : options_(std::move(options)) {}
@@ -41,17 +41,21 @@ class Lab {
 
   /// The task to pretrain on, and the one to fine-tune on. Reads the data when first asked.
   const Transfer& transfer();
-  /// Weights of the network, pretrained on the source task: the file of --init, or else what was
-  /// trained for this purpose. An interrupted training goes on where it was. Throws Error if it is
-  /// interrupted().
-  std::filesystem::path pretrained();
+  /// Weights of the network (another than that of --net, if it is named), pretrained on the source
+  /// task: the file of --init, or else what was trained for this purpose. An interrupted training
+  /// goes on where it was. Throws Error if it is interrupted().
+  std::filesystem::path pretrained(const std::string& other_net = {});
   /// Which network that is, for the settings of an experiment: "resnet20 after 12 epochs of
   /// CIFAR-100".
-  std::string pretrained_name();
+  std::string pretrained_name(const std::string& other_net = {});
 
  private:
-  static constexpr std::int64_t kQuickEpochs = 4;
-  std::int64_t epochs() const { return options_.quick ? kQuickEpochs : options_.pretrain_epochs; }
+  /// A network, and how long it is pretrained.
+  struct Pretraining {
+    std::string net;
+    std::int64_t epochs;
+  };
+  Pretraining pretraining_of(const std::string& other_net) const;
 
   PaperOptions options_;
   std::optional<Transfer> transfer_;

@@ -11,25 +11,25 @@ namespace attune::examples {
 namespace {
 
 struct Setting {
+  std::string net;
   double share;
   std::int64_t batch, epochs;
 };
 
 std::vector<Row> measure(Lab& lab, const Setting& setting, double lr, std::uint64_t seed) {
   CompareOptions options{.run = lab.run_options(seed), .epochs = setting.epochs, .lr = lr};
+  options.run.net = setting.net;
   options.run.batch_size = setting.batch;
   return fine_tuned_rows(lab, part_of_target(lab, setting.share, seed), options);
 }
 
-std::vector<Experiment> plan(Lab& lab) {
-  const std::vector<Setting> settings =
-      lab.quick() ? std::vector<Setting>{{0.25, 32, 2}, {0.05, 4, 2}}
-                  : std::vector<Setting>{{0.05, 128, 5}, {0.05, 4, 5}, {1, 128, 1}, {1, 4, 1}};
-  std::vector<Experiment> experiments;
-  for (const std::uint64_t seed : lab.seeds()) {  // the first tells something of every setting
+/// The settings with the first seed, which tells something of each of them; then with the others.
+void add_experiments(std::vector<Experiment>& experiments, Lab& lab,
+                     const std::vector<Setting>& settings) {
+  for (const std::uint64_t seed : lab.seeds()) {
     for (const Setting& setting : settings) {
       const double lr = (lab.quick() ? 0.004 : 0.01) * static_cast<double>(setting.batch) / 128;
-      experiments.push_back({{{"network", lab.pretrained_name()},
+      experiments.push_back({{{"network", lab.pretrained_name(setting.net)},
                               {"target", lab.transfer().target.name},
                               {"share", setting.share},
                               {"batch", setting.batch},
@@ -39,21 +39,35 @@ std::vector<Experiment> plan(Lab& lab) {
                              [=, &lab] { return measure(lab, setting, lr, seed); }});
     }
   }
+}
+
+std::vector<Experiment> plan(Lab& lab) {
+  const std::string& net = lab.options().run.net;
+  std::vector<Experiment> experiments;
+  if (lab.quick()) {
+    add_experiments(experiments, lab, {{net, 0.25, 32, 2}, {net, 0.05, 4, 2}});
+    return experiments;
+  }
+  add_experiments(experiments, lab,
+                  {{net, 0.05, 128, 5}, {net, 0.05, 4, 5}, {net, 1, 128, 1}, {net, 1, 4, 1}});
+  if (net == "resnet20") add_experiments(experiments, lab, {{"resnet18", 0.05, 128, 5}});
   return experiments;
 }
 
 Report make_report(const std::vector<Row>& rows) {
   Report report;
-  Report::NamedTable table = outcome_table({"data, batch", "mode"});
-  BarChart chart{.y_title = "per cent right", .x_title = "share of the target's images, batch"};
+  Report::NamedTable table = outcome_table({"network, data, batch", "mode"});
+  BarChart chart{.y_title = "per cent right",
+                 .x_title = "network, share of the target's images, batch"};
   for (const char* const mode : {"train", "eval", "tune", "deploy"}) {
     chart.series.push_back({capitalized(mode), {}, color_of(mode)});
   }
   Finding bytes{"Tune keeps what Deploy keeps, byte for byte", true};
   Finding equal{"Tune's accuracy is Eval's within the seeds' deviation, or half a point", true};
-  for (const auto& [key, group] : group_by(rows, {"share", "batch"})) {
-    const std::string name =
-        fmt::format("{:g} %, {}", 100 * number(key, "share"), key["batch"].dump());
+  for (const auto& [key, group] : group_by(rows, {"network", "share", "batch"})) {
+    const auto network = key["network"].get<std::string>();  // "resnet20 after 12 epochs of ..."
+    const std::string name = fmt::format("{}, {:g} %, {}", network.substr(0, network.find(' ')),
+                                         100 * number(key, "share"), key["batch"].dump());
     const std::vector<Row> eval = where(group, {{"mode", "eval"}});
     const std::vector<Row> tune = where(group, {{"mode", "tune"}});
     chart.groups.push_back(name);
@@ -84,10 +98,11 @@ Claim transfer_claim() {
           "s an iteration, 19.967 to 12.323 GB; Aircraft 85.40 to 85.90 %, 0.564 to 0.505 s; "
           "Cars 89.87 to 90.13 %, 0.571 to 0.491 s.",
       .method =
-          "One network, pretrained on the source, with a new classifier fine-tuned in all "
+          "A network, pretrained on the source, with a new classifier fine-tuned in all "
           "four modes side by side: same batches, SGD with Nesterov momentum 0.9, weight "
           "decay 5e-4, rate 0.01 batch / 128 falling along a cosine; one epoch of all of "
-          "the target's images, or five of a twentieth.",
+          "the target's images, or five of a twentieth. And ResNet-18, pretrained for a quarter "
+          "of the epochs.",
       .plan = plan,
       .report = make_report};
 }
