@@ -112,7 +112,7 @@ template <typename V, typename T>
 ATTUNE_INLINE V apply_epilogue(const Conv2dEpilogue<T>& e, V v, std::int64_t i, std::int64_t c) {
   if (e.bias) v += load_as<V>(e.bias + c);
   if (e.norm) {
-    if (e.norm.y) store(e.norm.y + i, v);
+    if (e.norm.y) store_past_caches(e.norm.y + i, v);
     // The difference first: v * slope + (shift - mean * slope) loses digits where |mean| >> sigma.
     v = (v - load_as<V>(e.norm.mean + c)) * load_as<V>(e.norm.slope + c) +
         load_as<V>(e.norm.shift + c);
@@ -131,8 +131,9 @@ ATTUNE_INLINE void apply_epilogue_to_all(const Conv2dEpilogue<T>& e, const ForEa
     for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA { v += load(e.bias + c); });
   }
   if (e.norm) {
-    if (e.norm.y) {
-      for_each([&](auto& v, auto i, auto) ATTUNE_INLINE_LAMBDA { store(e.norm.y + i, v); });
+    if (e.norm.y) {  // which waits for the backward pass
+      for_each([&](auto& v, auto i, auto)
+                   ATTUNE_INLINE_LAMBDA { store_past_caches(e.norm.y + i, v); });
     }
     for_each([&](auto& v, auto, auto c) ATTUNE_INLINE_LAMBDA {
       v = (v - load(e.norm.mean + c)) * load(e.norm.slope + c) + load(e.norm.shift + c);
@@ -213,7 +214,8 @@ ATTUNE_INLINE void prefetch_output(const TileOutput<T>& out, std::int64_t at) {
   constexpr int kWidth = kVectors * kLanes<T>;
   const Conv2dEpilogue<T>& e = out.epilogue;
   prefetch_pixels<true, kPixels, kWidth>(out.y + at, out.pixel_stride);
-  if (e.norm.y) prefetch_pixels<true, kPixels, kWidth>(e.norm.y + at, out.pixel_stride);
+  if (e.norm.y && !kFillsLines)
+    prefetch_pixels<true, kPixels, kWidth>(e.norm.y + at, out.pixel_stride);
   for (const T* read : {e.residual, e.mask}) {
     if (read) prefetch_pixels<false, kPixels, kWidth>(read + at, out.pixel_stride);
   }

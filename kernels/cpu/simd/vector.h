@@ -4,6 +4,9 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 // The vector registers of one instruction set. Everything below this folder is compiled once for
 // each of them, into a namespace of its own (ATTUNE_ISA), so that the linker keeps them apart. What
@@ -77,6 +80,29 @@ ATTUNE_INLINE V load_as(const T* from) {
 template <typename T>
 ATTUNE_INLINE void store(T* to, std::type_identity_t<T> value) {
   *to = value;
+}
+
+/// Whether a vector is as long as a cache line.
+inline constexpr bool kFillsLines = kVectorBytes == 64;
+
+/// A store of what nobody reads soon: if it is a whole line, past the caches, so that the line is
+/// not fetched before. (Other threads see it from the end of the parallel loop on, which is an
+/// atomic operation.)
+template <typename V, typename T>
+ATTUNE_INLINE void store_past_caches(T* to, V value) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == kVectorBytes) {
+    if (reinterpret_cast<std::uintptr_t>(to) % kVectorBytes == 0) {
+      if constexpr (sizeof(T) == sizeof(float)) {
+        _mm512_stream_ps(to, value);
+      } else {
+        _mm512_stream_pd(to, value);
+      }
+      return;
+    }
+  }
+#endif
+  store(to, value);
 }
 
 /// The first `count` lanes; the others are zero.

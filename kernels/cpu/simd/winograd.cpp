@@ -37,7 +37,7 @@ class Prefetcher {
   ATTUNE_INLINE void fetch(int frequencies) {
     for (; done_ * kFrequencies < tiles_ * frequencies; ++done_) {
       prefetch_tile<true>(out_, g_.out_height, g_.out_width, g_.out_channels, at_);
-      if (epilogue_.norm.y) {
+      if (epilogue_.norm.y && !kFillsLines) {
         prefetch_tile<true>(epilogue_.norm.y, g_.out_height, g_.out_width, g_.out_channels, at_);
       }
       for (const T* read : {epilogue_.residual, epilogue_.mask}) {
