@@ -13,6 +13,7 @@
 #include <attune/kernels/cpu_isa.h>
 #include <attune/kernels/threads.h>
 #include <attune/layers/models/make_model.h>
+#include <attune/layers/predict.h>
 #include <attune/optim/sgd.h>
 #include <attune/version.h>
 #include <fmt/format.h>
@@ -119,6 +120,10 @@ void step(Contestant& c, const Tensor& x, const Tensor& targets) {
 }
 
 void infer(Contestant& c, const Tensor& x) {
+  if (c.mode != Mode::train) {
+    predict(*c.net, x);
+    return;
+  }
   const NoGradGuard no_grad;
   (*c.net)(x);
 }

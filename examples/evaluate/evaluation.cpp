@@ -1,8 +1,8 @@
 #include "evaluate/evaluation.h"
 
-#include <attune/core/autograd.h>
 #include <attune/core/error.h>
 #include <attune/core/ops/softmax_cross_entropy.h>
+#include <attune/layers/predict.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -109,10 +109,9 @@ Evaluation evaluate(Module& net, const DataLoader& batches, const std::vector<st
   const std::size_t count = classes.size();
   Evaluation result{.classes = classes,
                     .confusion = std::vector(count, std::vector<std::int64_t>(count, 0))};
-  const NoGradGuard no_grad;
   for (const Batch& batch : batches.epoch(0)) {
     if (interrupted()) break;
-    const Tensor output = net(batch.images);
+    const Tensor output = predict(net, batch.images);
     if (output.size(1) != static_cast<std::int64_t>(count)) {
       throw Error(
           fmt::format("the network has {} classes, the images are of {}", output.size(1), count));

@@ -7,6 +7,7 @@
 #include <attune/core/ops/reduce.h>
 #include <attune/core/ops/softmax_cross_entropy.h>
 #include <attune/core/random.h>
+#include <attune/layers/predict.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -71,12 +72,11 @@ std::string profile_text(const Profile& profile, std::int64_t steps) {
 }
 
 double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
-  const NoGradGuard no_grad;
   const WithoutDropout guard(net);
   std::int64_t right = 0, total = 0;
   for (const Batch& batch : batches.epoch(0)) {
     if (interrupted()) return std::numeric_limits<double>::quiet_NaN();
-    const Tensor hits = equal(argmax(net(batch.images), 1), batch.targets);
+    const Tensor hits = equal(argmax(predict(net, batch.images), 1), batch.targets);
     for (const std::uint8_t hit : hits.to_vector<std::uint8_t>()) right += hit;
     total += batch.size();
     progress.advance(batch.size());

@@ -9,6 +9,7 @@
 #include "attune/kernels/threads.h"
 #include "tests/catch.h"
 #include "tests/kernels/device_vector.h"
+#include "tests/thread_count.h"
 
 // What tests of kernels share.
 namespace attune::test {
@@ -19,18 +20,6 @@ template <typename T>
 constexpr double tolerance() {
   return std::is_same_v<T, float> ? 5e-6 : 1e-14;
 }
-
-/// Sets the number of threads, and sets it back at the end of the scope.
-class ThreadCount {
- public:
-  explicit ThreadCount(int count) : before_(num_threads()) { set_num_threads(count); }
-  ~ThreadCount() { set_num_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 /// Chooses how convolutions are computed, and undoes the choice at the end of the scope.
 class ConvPath {

@@ -27,6 +27,30 @@ TEST_CASE("threads: the number is the whole process's, and at least one") {
   }
 }
 
+TEST_CASE("threads: pieces of work run apart, each on one thread") {
+  for (const int count : {1, 3}) {
+    const test::ThreadCount threads(count);
+    std::vector<int> visits(20), seen(20);
+    run_in_parallel(20, [&](std::int64_t i) {
+      ++visits[static_cast<std::size_t>(i)];
+      seen[static_cast<std::size_t>(i)] = num_threads();
+    });
+    CHECK(visits == std::vector<int>(20, 1));
+    CHECK(seen == std::vector<int>(20, 1));
+    CHECK(num_threads() == count);
+
+    std::atomic<int> others = 0;
+    CHECK(test::message_of<Error>([&] {
+            run_in_parallel(20, [&](std::int64_t i) {
+              if (i == 0) throw Error("the first");
+              ++others;
+            });
+          }) == "the first");
+    CHECK(num_threads() == count);
+    CHECK(others <= 19);
+  }
+}
+
 TEST_CASE("threads: pieces cover everything once, in order, nearly equal") {
   for (std::int64_t count = 0; count < 40; ++count) {
     for (std::int64_t pieces = 1; pieces < 20; ++pieces) {

@@ -11,9 +11,13 @@
 
 #include "attune/core/memory_stats.h"
 #include "attune/core/ops/reduce.h"
+#include "attune/layers/dropout.h"
 #include "attune/layers/models/resnet.h"
+#include "attune/layers/predict.h"
+#include "attune/layers/sequential.h"
 #include "attune/optim/sgd.h"
 #include "tests/layers/layers_test_util.h"
+#include "tests/thread_count.h"
 
 using namespace attune;
 
@@ -132,4 +136,34 @@ TEST_CASE("two threads infer with one network", "[resnet]") {
     for (std::thread& thread : threads) thread.join();
     CHECK(wrong == std::vector<int>(2, 0));
   }
+}
+
+TEST_CASE("predict is forward of a few images at a time", "[resnet]") {
+  Generator generator{5, 0};
+  const Tensor x = random_normal({19, 32, 32, 3}, 0, 1, generator);
+  for (const Mode mode : kModes) {
+    INFO(to_string(mode));
+    const Network network(mode);
+    const Tensor y = predict(*network.net, x);
+    CHECK_FALSE(y.requires_grad());
+    CHECK(y.shape() == Shape{19, 10});
+    const NoGradGuard no_grad;
+    CHECK(test::relative_error(y, (*network.net)(x)) <= 1e-5);
+    CHECK(predict(*network.net, x, 19).to_vector<float>() == (*network.net)(x).to_vector<float>());
+    const test::ThreadCount other(num_threads() == 1 ? 2 : 1);
+    CHECK(predict(*network.net, x).to_vector<float>() == y.to_vector<float>());
+  }
+}
+
+TEST_CASE("predict refuses what would depend on other images, or on chance") {
+  const Network network(Mode::eval);
+  network.net->set_mode(Mode::train);
+  CHECK_THROWS_WITH(predict(*network.net, network.x, 1),
+                    "predict: ConvBN 'conv1' is in Mode::train, which normalises by the batch");
+  Sequential net({std::make_shared<Dropout>(0.5)});
+  const Tensor x = Tensor::ones({20, 3});
+  CHECK_THROWS_WITH(predict(net, x), "predict: Dropout '0' drops; call train(false) before");
+  net.train(false);
+  CHECK(predict(net, x).to_vector<float>() == x.to_vector<float>());
+  CHECK_THROWS_WITH(predict(net, x, 0), "predict: images_at_a_time is 0");
 }
