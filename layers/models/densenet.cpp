@@ -151,7 +151,7 @@ DenseNet::DenseNet(const DenseNetOptions& options, Generator& generator) {
   init::zeros(bias);
 }
 
-Tensor DenseNet::forward(const Tensor& x) {
+Tensor DenseNet::features(const Tensor& x) {
   Tensor y;
   if (imagenet_stem_) {
     // As in ResNet: the maximum of the rectified is the rectified maximum, and smaller to keep.
@@ -161,8 +161,10 @@ Tensor DenseNet::forward(const Tensor& x) {
     y = (*cifar_stem_)(x);
   }
   for (const auto& block : blocks_) y = (*block)(y);
-  return head()(global_avg_pool((*norm_)(y, true)));
+  return (*norm_)(y, true);
 }
+
+Tensor DenseNet::forward(const Tensor& x) { return head()(global_avg_pool(features(x))); }
 
 // ---- Named networks ----
 

@@ -44,6 +44,7 @@ class DenseNet final : public ImageClassifier {
  public:
   explicit DenseNet(const DenseNetOptions& options, Generator& generator = default_generator());
 
+  Tensor features(const Tensor& x) override;
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "DenseNet"; }
 

@@ -31,6 +31,9 @@ constexpr std::int64_t usual_classes(Stem stem) { return stem == Stem::cifar ? 1
 /// layer is linear.
 class ImageClassifier : public Module {
  public:
+  /// The last feature map, on which the answer is based: x [N, H, W, channels] -> [N, P, Q, C].
+  /// What networks for other tasks begin with.
+  virtual Tensor features(const Tensor& x) = 0;
   Linear& head() const { return *head_; }
   std::int64_t classes() const { return head_->options().out_features; }
   /// For another task: replaces the classifier by a new one, of the same dtype, on the same device,

@@ -128,11 +128,14 @@ MobileNetV2::MobileNetV2(const MobileNetV2Options& options, Generator& generator
   init::zeros(bias);
 }
 
-Tensor MobileNetV2::forward(const Tensor& x) {
+Tensor MobileNetV2::features(const Tensor& x) {
   Tensor y = relu6((*first_)(x));
   for (const auto& block : blocks_) y = (*block)(y);
-  y = relu6((*last_)(y));
-  return head()((*dropout_)(global_avg_pool(y)));
+  return relu6((*last_)(y));
+}
+
+Tensor MobileNetV2::forward(const Tensor& x) {
+  return head()((*dropout_)(global_avg_pool(features(x))));
 }
 
 std::shared_ptr<MobileNetV2> mobilenet_v2(const ModelVariant& variant, Generator& generator) {

@@ -55,6 +55,7 @@ class MobileNetV2 final : public ImageClassifier {
   explicit MobileNetV2(const MobileNetV2Options& options,
                        Generator& generator = default_generator());
 
+  Tensor features(const Tensor& x) override;
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "MobileNetV2"; }
 

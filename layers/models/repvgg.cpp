@@ -148,11 +148,13 @@ RepVgg::RepVgg(const RepVggOptions& options, Generator& generator) {
   }
 }
 
-Tensor RepVgg::forward(const Tensor& x) {
+Tensor RepVgg::features(const Tensor& x) {
   Tensor y = (*stem_)(x);
   for (const auto& stage : stages_) y = (*stage)(y);
-  return head()(global_avg_pool(y));
+  return y;
 }
+
+Tensor RepVgg::forward(const Tensor& x) { return head()(global_avg_pool(features(x))); }
 
 // ---- Named networks ----
 

@@ -78,6 +78,7 @@ class RepVgg final : public ImageClassifier {
  public:
   explicit RepVgg(const RepVggOptions& options, Generator& generator = default_generator());
 
+  Tensor features(const Tensor& x) override;
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "RepVgg"; }
 

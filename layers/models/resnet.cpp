@@ -182,7 +182,7 @@ ResNet::ResNet(const ResNetOptions& options, Generator& generator) : options_(op
   }
 }
 
-Tensor ResNet::forward(const Tensor& x) {
+Tensor ResNet::features(const Tensor& x) {
   Tensor y;
   if (options_.stem == ResNetStem::imagenet) {
     // Values and gradients of max_pool(relu(z)), for the maximum commutes with the rectifier; but
@@ -192,8 +192,10 @@ Tensor ResNet::forward(const Tensor& x) {
     y = (*conv1_)(x, {}, true);
   }
   for (const auto& stage : stages_) y = (*stage)(y);
-  return head()(global_avg_pool(y));
+  return y;
 }
+
+Tensor ResNet::forward(const Tensor& x) { return head()(global_avg_pool(features(x))); }
 
 // ---- Named networks ----
 

@@ -59,6 +59,7 @@ class ResNet final : public ImageClassifier {
  public:
   explicit ResNet(const ResNetOptions& options, Generator& generator = default_generator());
 
+  Tensor features(const Tensor& x) override;
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "ResNet"; }
 

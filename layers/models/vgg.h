@@ -37,12 +37,11 @@ class Vgg final : public ImageClassifier {
  public:
   explicit Vgg(const VggOptions& options, Generator& generator = default_generator());
 
+  Tensor features(const Tensor& x) override;
   Tensor forward(const Tensor& x) override;
   std::string type_name() const override { return "Vgg"; }
 
  private:
-  Tensor features(const Tensor& x);
-
   VggOptions options_;
   std::vector<std::vector<std::shared_ptr<ConvBN>>> stages_;
   std::shared_ptr<Linear> fc1_, fc2_;

@@ -262,3 +262,19 @@ TEST_CASE("every family takes a new head", "[models]") {
     CHECK((*net)(meta_images(1, side)).shape() == Shape{1, 3});
   }
 }
+
+TEST_CASE("the classifier of every family but VGG looks at the mean of the features", "[models]") {
+  Generator generator{.seed = 11};
+  const Tensor x = random_normal({2, 16, 8, 3}, 0, 1, generator);
+  for (const auto& net : small_networks(0, generator)) {
+    INFO(net->type_name());
+    net->set_mode(Mode::eval);
+    const Tensor features = net->features(x);
+    REQUIRE(features.rank() == 4);
+    CHECK(features.size(0) == 2);
+    CHECK(features.size(1) == 2 * features.size(2));
+    if (net->type_name() == "Vgg") continue;  // it has three linear layers
+    CHECK(net->head()(global_avg_pool(features)).to_vector<float>() ==
+          (*net)(x).to_vector<float>());
+  }
+}
