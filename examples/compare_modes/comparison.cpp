@@ -83,18 +83,6 @@ double test_accuracy(Module& net, Mode mode, const DataLoader& test, Progress& p
   return result;
 }
 
-/// One mode, its network and its optimizer.
-struct Contender {
-  ModeResult result;
-  std::shared_ptr<ImageClassifier> net;
-  std::unique_ptr<Sgd> optimizer;
-};
-
-bool all_diverged(const std::vector<Contender>& contenders) {
-  return std::all_of(contenders.begin(), contenders.end(),
-                     [](const Contender& contender) { return contender.result.diverged; });
-}
-
 }  // namespace
 
 double ModeResult::step_milliseconds() const { return median(milliseconds); }
@@ -110,6 +98,32 @@ const ModeResult* Comparison::find(Mode mode) const {
     if (result.mode == mode) return &result;
   }
   return nullptr;
+}
+
+void step_in_turn(std::vector<Contender>& contenders, std::int64_t step, double lr_factor,
+                  const LossFunction& loss, const StepObserver& observe, bool profile) {
+  const Generator dropout = default_generator();
+  for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
+    const std::size_t first = static_cast<std::size_t>(step) % contenders.size();
+    Contender& contender = contenders[(first + turn) % contenders.size()];
+    ModeResult& result = contender.result;
+    if (result.diverged) continue;
+    contender.optimizer->set_lr_factor(lr_factor);
+    default_generator() = dropout;
+    std::optional<ProfileScope> recording;
+    if (profile && step >= kProfileWarmUp) recording.emplace(result.profile);
+    const StepResult last = train_step(*contender.net, *contender.optimizer, loss);
+    recording.reset();
+    result.loss.push_back(last.loss);
+    result.milliseconds.push_back(last.milliseconds);
+    result.diverged = !last.finite();
+    if (observe) observe(step, result, last);
+  }
+}
+
+bool all_diverged(const std::vector<Contender>& contenders) {
+  return std::all_of(contenders.begin(), contenders.end(),
+                     [](const Contender& contender) { return contender.result.diverged; });
 }
 
 Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
@@ -193,24 +207,8 @@ Comparison fine_tune(const Pretrained& pretrained, const Task& target,
     for (const Batch& batch : batches.epoch(epoch)) {
       if (finished()) break;
       std::string note;
-      const Generator dropout = default_generator();  // drops the same in all of them
-      for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
-        // Another one goes first each time: nobody always finds the caches warm.
-        const std::size_t first = static_cast<std::size_t>(step) % contenders.size();
-        Contender& contender = contenders[(first + turn) % contenders.size()];
-        ModeResult& result = contender.result;
-        if (result.diverged) continue;
-        contender.optimizer->set_lr_factor(schedule(step));
-        default_generator() = dropout;
-        std::optional<ProfileScope> recording;
-        if (options.run.profile && step >= kProfileWarmUp) recording.emplace(result.profile);
-        const StepResult last = train_step(*contender.net, *contender.optimizer, batch);
-        recording.reset();
-        result.loss.push_back(last.loss);
-        result.milliseconds.push_back(last.milliseconds);
-        result.diverged = !last.finite();
-        observe(step, result, last);
-      }
+      step_in_turn(contenders, step, schedule(step), cross_entropy(batch), observe,
+                   options.run.profile);
       for (const Contender& contender : contenders) {
         note += fmt::format("{} {} ", to_string(contender.result.mode),
                             loss_text(contender.result.loss.back()));

@@ -2,6 +2,7 @@
 
 #include <attune/layers/mode.h>
 #include <attune/layers/module.h>
+#include <attune/optim/optimizer.h>
 
 #include <cstdint>
 #include <functional>
@@ -77,6 +78,20 @@ Pretrained read_pretrained(const Task& target, const CompareOptions& options);
 /// Called after each step of each mode.
 using StepObserver =
     std::function<void(std::int64_t step, const ModeResult& result, const StepResult& last)>;
+
+/// One mode that competes, and the network that is trained in it.
+struct Contender {
+  ModeResult result;
+  std::shared_ptr<Module> net;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+/// Trains each by one step, at `lr_factor` times its rate, except those that have diverged. Another
+/// one goes first each time, so that nobody always finds the caches warm; dropout drops the same in
+/// all of them. With `profile`, steps after the warm-up are recorded.
+void step_in_turn(std::vector<Contender>& contenders, std::int64_t step, double lr_factor,
+                  const LossFunction& loss, const StepObserver& observe, bool profile = false);
+bool all_diverged(const std::vector<Contender>& contenders);
 
 /// Fine-tunes copies of the pretrained network on the target task, one in each mode, side by side:
 /// every batch goes to all of them, in turn, so that they see the same data and the same machine.

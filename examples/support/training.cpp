@@ -47,12 +47,17 @@ LrSchedule one_cycle(std::int64_t steps) {
 
 bool StepResult::finite() const { return std::isfinite(loss); }
 
-StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
-                      double label_smoothing) {
+LossFunction cross_entropy(const Batch& batch, double label_smoothing) {
+  return [&batch, label_smoothing](Module& net) {
+    return softmax_cross_entropy(net(batch.images), batch.targets, label_smoothing);
+  };
+}
+
+StepResult train_step(Module& net, Optimizer& optimizer, const LossFunction& loss_of) {
   const auto start = std::chrono::steady_clock::now();
   StepResult result;
   optimizer.zero_grad();
-  const Tensor loss = softmax_cross_entropy(net(batch.images), batch.targets, label_smoothing);
+  const Tensor loss = loss_of(net);
   result.loss = loss.item();
   if (result.finite()) {
     loss.backward();
@@ -62,6 +67,11 @@ StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   result.milliseconds = spent.count();
   return result;
+}
+
+StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
+                      double label_smoothing) {
+  return train_step(net, optimizer, cross_entropy(batch, label_smoothing));
 }
 
 std::string profile_text(const Profile& profile, std::int64_t steps) {
@@ -84,16 +94,20 @@ double accuracy(Module& net, const DataLoader& batches, Progress& progress) {
   return static_cast<double>(right) / static_cast<double>(total);
 }
 
-MemoryUse measure_memory(Module& net, const Batch& batch) {
+MemoryUse measure_memory(Module& net, const Tensor& images, const LossFunction& loss_of) {
   net.zero_grad();
   MemoryUse use;
-  const MemoryScope scope(batch.images.device());
-  const Tensor loss = softmax_cross_entropy(net(batch.images), batch.targets);
-  use.saved_bytes = saved_bytes(loss, {batch.images});
+  const MemoryScope scope(images.device());
+  const Tensor loss = loss_of(net);
+  use.saved_bytes = saved_bytes(loss, {images});
   loss.backward();
   use.peak_bytes = scope.peak_above_start();
   net.zero_grad();
   return use;
+}
+
+MemoryUse measure_memory(Module& net, const Batch& batch) {
+  return measure_memory(net, batch.images, cross_entropy(batch));
 }
 
 }  // namespace attune::examples

@@ -7,6 +7,7 @@
 #include <attune/optim/optimizer.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "support/command_line.h"
@@ -29,7 +30,15 @@ struct StepResult {
   bool finite() const;
 };
 
-/// One update: forward, cross-entropy, backward, optimizer. The time is that of all four.
+/// What a network is trained to make small: its loss on some batch, a scalar.
+using LossFunction = std::function<Tensor(Module& net)>;
+
+/// Cross-entropy on a batch, which must outlive the function.
+LossFunction cross_entropy(const Batch& batch, double label_smoothing = 0);
+
+/// One update: forward, loss, backward, optimizer. The time is that of all four.
+StepResult train_step(Module& net, Optimizer& optimizer, const LossFunction& loss);
+/// With cross-entropy as loss.
 StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
                       double label_smoothing = 0);
 
@@ -51,8 +60,11 @@ struct MemoryUse {
   std::int64_t peak_bytes = 0;
 };
 
-/// Runs forward and backward once, without an update; exact, so once is enough. In Mode::train the
-/// running statistics change: use a network of its own for that.
+/// Runs forward and backward once, without an update; exact, so once is enough. `images` are those
+/// that `loss` computes with. In Mode::train the running statistics change: use a network of its
+/// own for that.
+MemoryUse measure_memory(Module& net, const Tensor& images, const LossFunction& loss);
+/// With cross-entropy as loss.
 MemoryUse measure_memory(Module& net, const Batch& batch);
 
 }  // namespace attune::examples

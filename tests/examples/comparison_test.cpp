@@ -1,10 +1,18 @@
 #include "compare_modes/comparison.h"
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "attune/core/ops/arithmetic.h"
+#include "attune/core/ops/reduce.h"
+#include "attune/layers/linear.h"
+#include "attune/optim/sgd.h"
 #include "compare_modes/results.h"
 #include "tests/catch.h"
 #include "tests/examples/xml_check.h"
@@ -101,4 +109,41 @@ TEST_CASE("modes are also compared with gamma and beta fixed") {
   CHECK(fixed.loss[0] == eval.loss[0]);
   CHECK(fixed.loss[1] != eval.loss[1]);
   CHECK(largest_loss_difference(tune, fixed) <= 1e-9);
+}
+
+TEST_CASE("contenders take turns, each first once, until they diverge") {
+  // The loss is the sum of the weights, or no number in the third step of the second network.
+  std::vector<Contender> contenders;
+  for (const Mode mode : {Mode::eval, Mode::tune, Mode::deploy}) {
+    const auto net = std::make_shared<Linear>(Linear::Options{.in_features = 2, .out_features = 1});
+    contenders.push_back(
+        {.result = {.mode = mode},
+         .net = net,
+         .optimizer = std::make_unique<Sgd>(net->parameters(), SgdOptions{.lr = 0.5})});
+  }
+  const Module* const second = contenders[1].net.get();
+  std::vector<std::pair<std::int64_t, Mode>> turns;
+  for (std::int64_t step = 0; step < 4; ++step) {
+    const LossFunction loss = [&](Module& net) {
+      const bool bad = step == 2 && &net == second;
+      return sum(net.parameters()[0]) * (bad ? kNan : 1.0);
+    };
+    step_in_turn(contenders, step, 0.5, loss,
+                 [&](std::int64_t at, const ModeResult& result, const StepResult&) {
+                   turns.emplace_back(at, result.mode);
+                 });
+  }
+  const auto e = Mode::eval, t = Mode::tune, d = Mode::deploy;
+  CHECK(
+      turns ==
+      std::vector<std::pair<std::int64_t, Mode>>{
+          {0, e}, {0, t}, {0, d}, {1, t}, {1, d}, {1, e}, {2, d}, {2, e}, {2, t}, {3, e}, {3, d}});
+  CHECK(contenders[1].result.diverged);
+  CHECK_FALSE(all_diverged(contenders));
+  const std::vector<double>& losses = contenders[0].result.loss;
+  REQUIRE(losses.size() == 4);
+  CHECK(contenders[0].result.milliseconds.size() == 4);
+  CHECK(std::abs(losses[0] - losses[3] - 3 * 2 * 0.25) <= 1e-5);  // two weights, rate 1/2 times 1/2
+  for (Contender& contender : contenders) contender.result.diverged = true;
+  CHECK(all_diverged(contenders));
 }
