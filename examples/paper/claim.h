@@ -39,6 +39,8 @@ struct Report {
   };
   struct Figure {
     std::string title, svg, caption;
+    /// Shows images that are others' to publish: no document gets it.
+    bool page_only = false;
   };
   std::vector<Finding> findings = {};
   std::vector<NamedTable> tables = {};
@@ -63,6 +65,7 @@ Claim transfer_claim();
 Claim frozen_claim();
 Claim pretraining_claim();
 Claim adversarial_claim();
+Claim detection_claim();
 
 /// In the order of the page.
 std::vector<Claim> all_claims();

@@ -54,15 +54,11 @@ Report::NamedTable outcome_table(std::vector<std::string> names) {
 
 void add_outcome(Report::NamedTable& table, std::vector<std::string> names,
                  const std::vector<Row>& runs, const std::vector<Row>& eval) {
-  // Modes took turns, so times are compared run by run.
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    ratios.push_back(number(runs[i], "ms") / number(eval.at(i), "ms"));
-  }
-  const std::vector<std::string> outcome{
-      std::to_string(runs.size()), percent(spread(runs, "accuracy")),
-      fmt::format("{:.2f}", median(ratios)), mebibytes(runs[0]["saved_bytes"].get<std::int64_t>()),
-      mebibytes(runs[0]["peak_bytes"].get<std::int64_t>())};
+  const std::vector<std::string> outcome{std::to_string(runs.size()),
+                                         percent(spread(runs, "accuracy")),
+                                         fmt::format("{:.2f}", time_ratio(runs, eval)),
+                                         mebibytes(runs[0]["saved_bytes"].get<std::int64_t>()),
+                                         mebibytes(runs[0]["peak_bytes"].get<std::int64_t>())};
   names.insert(names.end(), outcome.begin(), outcome.end());
   table.table.rows.push_back(std::move(names));
 }

@@ -54,7 +54,8 @@ std::string to_markdown(const Chapter& chapter, const fs::path& images) {
     text += fmt::format("\n{}\n\n{}", caption, to_markdown(table));
   }
   int number = 0;
-  for (const auto& [title, svg, caption] : chapter.report.figures) {
+  for (const auto& [title, svg, caption, page_only] : chapter.report.figures) {
+    if (page_only) continue;
     const std::string file = fmt::format("paper_{}_{}.svg", chapter.claim.name, ++number);
     write_file(images / file, standalone_svg(svg));
     text += fmt::format("\n![{}](images/{})\n\n{}\n", title, file, caption);
@@ -117,7 +118,9 @@ std::string to_html(const std::vector<Chapter>& chapters) {
     page.add_paragraph("Here: " + claim.method);
     page.add_paragraph("Command: " + command);
     for (const auto& [statement, holds] : report.findings) page.add_check(statement, holds);
-    for (const auto& [title, svg, caption] : report.figures) page.add_figure(title, svg, caption);
+    for (const Report::Figure& figure : report.figures) {
+      page.add_figure(figure.title, figure.svg, figure.caption);
+    }
     for (const auto& [caption, table] : report.tables) {
       page.add_paragraph(caption);
       page.add_table(table.header, table.rows);

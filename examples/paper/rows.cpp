@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace attune::examples {
 namespace {
@@ -88,6 +89,18 @@ std::string percent(const Spread& spread) {
 std::string ratio_text(double value, double reference) {
   const double ratio = value / reference;
   return std::isfinite(ratio) ? fmt::format("{:.2f}", ratio) : "-";
+}
+
+std::string saving(double value, double reference) {
+  return fmt::format("−{:.1f} %", 100 * (1 - value / reference));
+}
+
+double time_ratio(const std::vector<Row>& runs, const std::vector<Row>& eval) {
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    ratios.push_back(number(runs[i], "ms") / number(eval.at(i), "ms"));
+  }
+  return median(std::move(ratios));
 }
 
 std::string capitalized(std::string name) {

@@ -43,6 +43,12 @@ double median(const std::vector<Row>& rows, const std::string& field);
 std::string percent(const Spread& spread);
 /// "0.82", or "-" if it is no number.
 std::string ratio_text(double value, double reference);
+/// By how much a value is lower than another: "−23.6 %".
+std::string saving(double value, double reference);
+
+/// Time of a step, "ms", relative to Eval's: the median over runs that took turns with those of
+/// `eval`, each compared with its own.
+double time_ratio(const std::vector<Row>& runs, const std::vector<Row>& eval);
 
 /// "Tune" for "tune".
 std::string capitalized(std::string name);

@@ -67,6 +67,10 @@ TEST_CASE("paper: rows are selected, grouped and summarised") {
   CHECK(largest(groups[0].rows, "accuracy") == 0.7);
   CHECK(std::isnan(largest(groups[1].rows, "accuracy")));
 
+  CHECK(saving(3, 4) == "−25.0 %");
+  const std::vector<Row> times{{{"ms", 4}}, {{"ms", 9}}, {{"ms", 2}}};
+  CHECK(time_ratio(times, {{{"ms", 8}}, {{"ms", 10}}, {{"ms", 1}}}) == 0.9);  // 0.5, 0.9, 2
+
   CHECK(agree({0.5, 0.01, 3}, {0.509, 0, 3}));
   CHECK_FALSE(agree({0.5, 0.001, 3}, {0.509, 0, 3}));
   CHECK(agree({0.5, 0.001, 3}, {0.509, 0, 3}, 0.02));
@@ -129,7 +133,8 @@ TEST_CASE("paper: results become CSV, JSON, text, a page and a document") {
       .rows = {{{"mode", "tune, fixed"}, {"list", {1, 2}}}, {{"mode", "eval"}, {"ms", 1.5}}},
       .report = {.findings = {{"so it is", true}, {"so it is not", false}},
                  .tables = {{"Caption:", {{"mode", "ms"}, {{"eval", "1.5"}}}}},
-                 .figures = {{"Chart", to_svg(LineChart{}), "What it shows."}}}};
+                 .figures = {{"Photographs", to_svg(LineChart{}), "Others'.", /*page_only=*/true},
+                             {"Chart", to_svg(LineChart{}), "What it shows."}}}};
   CHECK(to_csv(chapter.rows) == "mode,list,ms\n\"tune, fixed\",1 2,\neval,,1.5\n");
   const nlohmann::json json = nlohmann::json::parse(to_json(chapter));
   CHECK(json["findings"][1]["holds"] == false);
@@ -138,6 +143,7 @@ TEST_CASE("paper: results become CSV, JSON, text, a page and a document") {
   const std::string page = to_html({chapter});
   CHECK(test::xml_error(page) == "");
   CHECK(page.find("Cost &amp; &lt;time&gt;") != std::string::npos);
+  CHECK(page.find("Photographs") != std::string::npos);
 
   const test::RunDirectory directory;
   const auto document = directory / "paper.md";
@@ -147,6 +153,7 @@ TEST_CASE("paper: results become CSV, JSON, text, a page and a document") {
   const std::string text = test::content(document);
   CHECK(text.rfind("Before\n<!-- begin cost -->\n\n    scripts/reproduce cost\n", 0) == 0);
   CHECK(text.find("stale") == std::string::npos);
+  CHECK(text.find("Photographs") == std::string::npos);
   CHECK(text.find("| eval | 1.5 |") != std::string::npos);
   CHECK(text.find("![Chart](images/paper_cost_1.svg)") != std::string::npos);
   CHECK(text.substr(text.size() - 26) == "\n\n<!-- end cost -->\nAfter\n");

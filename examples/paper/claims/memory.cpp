@@ -143,10 +143,6 @@ std::vector<Experiment> plan(Lab& lab) {
 
 std::string gibibytes(double bytes) { return fmt::format("{:.2f}", bytes / kGibibyte); }
 
-std::string saving(double value, double reference) {
-  return fmt::format("−{:.1f} %", 100 * (1 - value / reference));
-}
-
 void report_steps(Report& report, const std::vector<Row>& rows) {
   Report::NamedTable table{
       "ResNet-50, GiB kept for backward, and the peak of forward and backward "
