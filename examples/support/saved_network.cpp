@@ -113,7 +113,7 @@ SavedNetwork open_network(const ModelOptions& options) {
   network.metadata["attune.shortcut"] = to_string(choice.shortcut);
   network.metadata["attune.stem"] = to_string(choice.stem);
   network.metadata["attune.size"] = std::to_string(network.side);
-  for (const char* const key : {"attune.mode", "attune.checkpoint", "attune.run"}) {
+  for (const char* const key : {"format", "attune.mode", "attune.checkpoint", "attune.run"}) {
     network.metadata.erase(key);
   }
   return network;

@@ -61,7 +61,7 @@ def check(program, folder, name, options, net):
     net.load_state_dict(load_file(folder / "weights.safetensors"), strict=True)
     after = net.state_dict()
     wrong = [key for key, tensor in before.items() if not torch.equal(tensor, after[key])]
-    print(f"{name} {' '.join(options)}: {len(before)} tensors, "
+    print(f"{' '.join([name, *options])}: {len(before)} tensors, "
           f"{'all alike' if not wrong else 'WRONG: ' + ', '.join(wrong)}", flush=True)
     return not wrong
 
