@@ -17,7 +17,6 @@ import onnxruntime
 import torch
 import torchvision
 from safetensors.torch import save_file
-from torch import nn
 
 import golden_files
 import golden_models
@@ -47,19 +46,10 @@ CASES = [
 ]
 
 
-def pretend_trained(net):
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.uniform_(-0.5, 0.5)
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.25, 3)
-
-
 def check(deploy, folder, name, options, build, side):
     torch.manual_seed(1)
     net = build().eval()
-    pretend_trained(net)
+    golden_models.pretend_trained(net)
     weights, model = folder / "w.safetensors", folder / "m.onnx"
     save_file(net.state_dict(), weights)
     subprocess.run([deploy, "--net", name, *options, "--init", weights, "--onnx", model],

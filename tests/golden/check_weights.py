@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 
 import golden_files
 import golden_models
-from check_onnx import pretend_trained
 
 CLASSES = 4
 OPTIONS = ("--mode eval --epochs 1 --batch-size 4 --lr 1e-300 --momentum 0 "
@@ -49,7 +48,7 @@ def write_images(folder):
 
 
 def check(program, folder, name, options, net):
-    pretend_trained(net)
+    golden_models.pretend_trained(net)
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
     weights = folder / "w.safetensors"
     save_file(before, weights)

@@ -171,6 +171,16 @@ def densenet_cifar():
     return network(build, config, image=6, batch=3)
 
 
+def pretend_trained(net):
+    """Statistics far from 0 and 1, for a network in full size."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.uniform_(-0.5, 0.5)
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.25, 3)
+
+
 # ---- RepVGG, arXiv 2101.03697, named as in its authors' release ----
 
 
