@@ -348,7 +348,7 @@ TEST_CASE("detection: findings fail where they should") {
   const auto row = [](const char* mode, double map, double difference, int bytes, int peak) {
     return Row{{"table", "modes"},
                {"side", 64},
-               {"steps", 600},
+               {"steps", 800},
                {"seed", 1},
                {"mode", mode},
                {"map", map},

@@ -28,8 +28,8 @@ namespace {
 
 struct Recipe {
   SceneOptions scenes = {};
-  std::int64_t batch = 4, steps = 600, test_scenes = 300;
-  double lr = 0.01;
+  std::int64_t batch = 4, steps = 800, test_scenes = 300;
+  double lr = 0.005;
 };
 
 Recipe recipe_of(const Lab& lab) {
@@ -312,8 +312,8 @@ Claim detection_claim() {
           "A small detector of one stage without anchors, after FCOS: the pretrained network "
           "as backbone, two blocks and a convolution as head; focal loss for classes, overlap "
           "for boxes. Scenes of 128x128 pixels: up to five of the target's images, of 24 to 56 "
-          "pixels, on a random texture. Batches of 4 new scenes, 600 steps, SGD with Nesterov "
-          "momentum 0.9, weight decay 5e-4, rate up to 0.01, then along a cosine; tested on 300 "
+          "pixels, on a random texture. Batches of 4 new scenes, 800 steps, SGD with Nesterov "
+          "momentum 0.9, weight decay 5e-4, rate up to 0.005, then along a cosine; tested on 300 "
           "scenes of the target's test images.",
       .plan = plan,
       .report = make_report};
