@@ -35,7 +35,16 @@ struct StepRecording {
   Tensor places;
   std::vector<Number> numbers;
   std::vector<std::function<void()>> actions;
+  std::vector<std::weak_ptr<Storage>> written;
   kernels::cuda::Graph graph;
+
+  /// What the step does on the host.
+  void act() {
+    for (const auto& action : actions) action();
+    for (const auto& storage : written) {
+      if (const auto alive = storage.lock()) alive->bump_version();
+    }
+  }
 
   void write_numbers() {
     for (Number& number : numbers) {
@@ -60,7 +69,7 @@ void StepGraph::run() {
   }
   kernels::cuda::use_device(device_.index, "StepGraph");
   if (recording_) {
-    for (const auto& action : recording_->actions) action();
+    recording_->act();
   } else {
     record();
   }
@@ -80,6 +89,7 @@ void StepGraph::record() {
   }
   present = nullptr;
   recording->graph.finish();
+  std::erase_if(recording->written, [](const auto& storage) { return storage.expired(); });
   recording_ = std::move(recording);
 }
 
@@ -87,6 +97,10 @@ bool recording_step() { return present != nullptr; }
 
 void before_replay(std::function<void()> action) {
   if (present != nullptr) present->actions.push_back(std::move(action));
+}
+
+void before_replay_writes(const std::shared_ptr<Storage>& storage) {
+  if (present != nullptr) present->written.push_back(storage);
 }
 
 const void* recorded_value(std::function<std::int64_t()> now) {

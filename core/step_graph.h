@@ -10,6 +10,7 @@
 
 namespace attune {
 
+class Storage;
 struct StepRecording;
 
 /// A training step that is done many times. Small kernels take a GPU less time than it takes to
@@ -66,6 +67,10 @@ bool recording_step();
 /// While a step is being recorded: has `action` called before each of its repetitions. It does what
 /// the step did on the host: counts, draws numbers. Does nothing otherwise.
 void before_replay(std::function<void()> action);
+
+/// While a step is being recorded: each of its repetitions writes to `storage`, and gives it
+/// another version.
+void before_replay_writes(const std::shared_ptr<Storage>& storage);
 
 /// While a step is being recorded: where its kernels find the 8 bytes that `now` returns, asked
 /// before each repetition, after all actions.

@@ -5,6 +5,7 @@
 #include "attune/core/autograd.h"
 #include "attune/core/error.h"
 #include "attune/core/format_text.h"
+#include "attune/core/step_graph.h"
 #include "attune/kernels/elementwise.h"
 #include "attune/kernels/kept_results.h"
 
@@ -12,6 +13,12 @@ namespace attune {
 namespace {
 
 std::atomic<std::uint64_t> last_version{0};
+
+// Before every write.
+void count_write(const Tensor& tensor) {
+  tensor.storage().bump_version();
+  before_replay_writes(tensor.shared_storage());
+}
 
 // Both on the CPU.
 void convert(Tensor& to, const Tensor& from) {
@@ -116,7 +123,7 @@ const T* Tensor::data() const {
 template <typename T>
 T* Tensor::mutable_data() {
   check_dtype(dtype_of<T>);
-  storage().bump_version();
+  count_write(*this);
   return static_cast<T*>(storage().data());
 }
 
@@ -179,7 +186,7 @@ void Tensor::copy_(const Tensor& source) {
   if (source.shape() != shape_) {
     throw Error(format_text("copy_: {} into {}", describe(source), describe(*this)));
   }
-  storage().bump_version();
+  count_write(*this);
   copy_elements(*this, source);
 }
 

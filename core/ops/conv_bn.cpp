@@ -10,6 +10,7 @@
 #include "attune/core/ops/arithmetic.h"
 #include "attune/core/ops/normalization.h"
 #include "attune/core/profile.h"
+#include "attune/core/step_graph.h"
 #include "attune/kernels/kept_results.h"
 
 namespace attune {
@@ -270,8 +271,10 @@ struct KeptFold final : kernels::KeptResult {
   FoldedConv folded;
 };
 
-// The fold of these tensors, kept with their filter.
+// The fold of these tensors, kept with their filter. A step that is being recorded folds anew: when
+// it is repeated, they may be others.
 FoldedConv kept_fold(const ConvBNTensors& t, const kernels::FilterChannels& filter, double eps) {
+  if (recording_step()) return fold_conv_bn(t, filter, eps);
   const auto version = [](const Tensor& part) {
     return part.defined() ? part.storage().version() : 0;
   };

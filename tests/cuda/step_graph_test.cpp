@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "attune/core/autograd.h"
 #include "attune/core/memory_stats.h"
 #include "attune/core/ops/ops.h"
 #include "attune/core/random.h"
@@ -26,9 +27,11 @@ namespace {
 const Device kGpu = Device::cuda(0);
 constexpr std::int64_t kSteps = 6;
 
-/// What training leaves behind: losses, parameters, buffers, the state of optimizer and generator.
+/// What training leaves behind: losses, what the network answers after each step, parameters,
+/// buffers, the state of optimizer and generator.
 struct Trained {
   std::vector<double> losses;
+  std::vector<std::vector<double>> answers;
   std::vector<std::vector<double>> tensors;
   std::uint64_t streams = 0;
 };
@@ -67,6 +70,8 @@ Trained train(bool graph, Mode mode, const MakeOptimizer& make_optimizer) {
       step();
     }
     trained.losses.push_back(loss.item());
+    const NoGradGuard no_grad;  // what was kept of filters until now is out of date
+    trained.answers.push_back((*net)(images).to_vector<double>());
   }
   for (const auto& [name, tensor] : net->state_dict()) {
     trained.tensors.push_back(tensor.to_vector<double>());
@@ -86,6 +91,7 @@ void check_same(Mode mode, const MakeOptimizer& make_optimizer) {
   const Trained repeated = train(true, mode, make_optimizer);
   CHECK(std::isfinite(called.losses.back()));
   CHECK(repeated.losses == called.losses);
+  CHECK(repeated.answers == called.answers);
   const bool same_tensors = repeated.tensors == called.tensors;  // too many to be printed
   CHECK(same_tensors);
   CHECK(repeated.streams == called.streams);
@@ -110,6 +116,39 @@ TEST_CASE("a recorded step of Adam is the step, bit for bit") {
   check_same(Mode::train, [](const std::vector<Tensor>& params) {
     return std::make_unique<AdamW>(params, AdamWOptions{.lr = 0.01, .weight_decay = 0.1});
   });
+}
+
+TEST_CASE("recorded inference in Tune folds the weights that there are") {
+  Generator generator{1, 0};
+  auto net = resnet20({}, generator);
+  net->to(kGpu);
+  net->set_mode(Mode::tune);
+  const Tensor images = random_normal({2, 8, 8, 3}, 0, 1, generator, DType::float32, kGpu);
+  const NoGradGuard no_grad;
+  Tensor answer;
+  StepGraph inference(kGpu, [&] { answer = (*net)(images); });
+  for (int i = 0; i < 5; ++i) {
+    for (Tensor& weights : net->parameters()) {
+      if (i < 3) break;  // what is kept when the step is recorded is up to date
+      weights.copy_(random_normal(weights.shape(), 0, 0.3, generator, DType::float32, kGpu));
+    }
+    inference.run();
+    CHECK(answer.to_vector<float>() == (*net)(images).to_vector<float>());
+  }
+}
+
+TEST_CASE("each repetition of a step counts as a change of what it writes to") {
+  Tensor x = Tensor::zeros({3}, DType::float32, kGpu),
+         other = Tensor::zeros({3}, DType::float32, kGpu);
+  StepGraph step(kGpu, [&] { x.fill_(1); });
+  const std::uint64_t version_of_other = other.storage().version();
+  std::uint64_t version = x.storage().version();
+  for (int i = 0; i < 4; ++i) {
+    step.run();
+    CHECK(x.storage().version() > version);
+    version = x.storage().version();
+  }
+  CHECK(other.storage().version() == version_of_other);
 }
 
 TEST_CASE("a recorded step takes its memory once, and gives it back with its results") {
