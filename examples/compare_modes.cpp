@@ -48,6 +48,9 @@ void add_options(CLI::App& app, CompareOptions& options) {
 
 int compare(CompareOptions options) {
   const InterruptGuard guard;
+  const DeviceScope device(options.run.device);
+  const Bfloat16Saves rounding(options.run.keep_bf16);
+  apply_settings(options.run);
   const bool has_folder = !options.run.out.empty();
   std::optional<CsvFile> metrics;
   if (has_folder) {
@@ -60,9 +63,6 @@ int compare(CompareOptions options) {
 
   const bool from_file = !options.run.init.empty();
   if (from_file) follow_description(options.run, options.run.init);
-  const DeviceScope device(options.run.device);
-  const Bfloat16Saves rounding(options.run.keep_bf16);
-  apply_settings(options.run);
   const Transfer transfer = from_file ? Transfer{.source = {}, .target = open_target(options.run)}
                                       : open_transfer(options.run);
   const Pretrained pretrained =

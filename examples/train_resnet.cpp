@@ -47,6 +47,7 @@ void add_options(CLI::App& app, TrainOptions& options) {
                     "Share of the target spread over all classes");
   add_number_option(app, "--ema", options.ema, Limits::below_one,
                     "Decay of averaged weights, which are tested and saved instead (0: none)");
+  add_cuda_graph_option(app, options.cuda_graph);
   add_mode_option(app, options.mode);
   add_resume_options(app, options.resume, options.checkpoint_every);
 }
@@ -85,6 +86,12 @@ void add_row(std::optional<CsvFile>& metrics, std::size_t number, const EpochRes
 
 int run(TrainOptions options) {
   const InterruptGuard guard;
+  if (options.cuda_graph && options.run.device.device.type != DeviceType::cuda) {
+    throw UsageError("--cuda-graph is for --device cuda: only a GPU repeats a step by itself");
+  }
+  const DeviceScope device(options.run.device);
+  const Bfloat16Saves rounding(options.run.keep_bf16);
+  apply_settings(options.run);
   std::optional<CsvFile> metrics;
   if (options.checkpoint_every > 0 && options.run.out.empty()) {
     throw UsageError("--checkpoint-every needs --out, where checkpoints go");
@@ -102,9 +109,6 @@ int run(TrainOptions options) {
   if (!options.run.json.empty()) check_writable(options.run.json);
   const std::filesystem::path& start = checkpoint.empty() ? options.run.init : checkpoint;
   if (!start.empty()) follow_description(options.run, start);
-  const DeviceScope device(options.run.device);
-  const Bfloat16Saves rounding(options.run.keep_bf16);
-  apply_settings(options.run);
 
   const Task task = open_task(options.run);
   RunOptions network_options = options.run;

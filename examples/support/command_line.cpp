@@ -159,6 +159,19 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group("Network and data");
+  app.add_option_function<std::string>(
+         "--resident",
+         [&options](const std::string& choice) {
+           options.resident.reset();
+           if (choice != "auto") options.resident = choice == "on";
+         },
+         "Keep all images where the network is, as bytes, and make the batches there, without "
+         "workers: the same ones. on, off; auto: on a GPU, if the images have one size and take "
+         "no more than 1 GiB")
+      ->check(CLI::IsMember({"auto", "on", "off"}).description(""))
+      ->type_name("WHEN")
+      ->default_str("auto")
+      ->group("Network and data");
   app.add_option("--batch-size", options.batch_size, "Images a step")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{65536}).description(""))
       ->type_name("N")
@@ -258,6 +271,14 @@ void add_mode_option(CLI::App& app, std::optional<Mode>& mode) {
       ->group("Training");
 }
 
+void add_cuda_graph_option(CLI::App& app, bool& cuda_graph) {
+  app.add_flag("--cuda-graph", cuda_graph,
+               "Have a GPU record a step and repeat it as a whole: the same results, sooner where "
+               "kernels are small")
+      ->excludes(app.get_option("--profile"))
+      ->group("Training");
+}
+
 void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every) {
   app.add_option("--resume", resume,
                  "Go on from a checkpoint, to the very results of a run that was never stopped; "
@@ -303,7 +324,8 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"threads", num_threads()},
           {"recompute", to_string(options.recompute)},
           {"keep_bf16", options.keep_bf16},
-          {"workers", options.workers}};
+          {"workers", options.workers},
+          {"resident", options.resident ? nlohmann::json(*options.resident) : "auto"}};
 }
 
 int run_program(int argc, char** argv, const ProgramHelp& help,

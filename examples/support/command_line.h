@@ -49,6 +49,7 @@ struct RunOptions {
   std::string data = "synthetic";  ///< or a directory
   std::int64_t limit = 0;          ///< of training images, and of test images; 0: all
   int workers = 1;
+  std::optional<bool> resident = {};  ///< batches are made on the device; none: where that is usual
   std::int64_t batch_size = 128;
   bool use_double = false;
   std::uint64_t seed = 1;
@@ -93,6 +94,8 @@ void add_number_option(CLI::App& app, const char* name, std::optional<double>& v
 
 /// Adds --mode, one of auto (nothing), train, eval, tune, deploy.
 void add_mode_option(CLI::App& app, std::optional<Mode>& mode);
+/// Adds --cuda-graph, which is not for --profile, after the shared options.
+void add_cuda_graph_option(CLI::App& app, bool& cuda_graph);
 /// Adds --resume, "auto" or a file, and --checkpoint-every.
 void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every);
 /// Adds --modes, a list of them, each at most once.

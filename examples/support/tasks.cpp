@@ -23,6 +23,8 @@ constexpr std::int64_t kSyntheticTrainImages = 4096;
 constexpr std::int64_t kSyntheticTransferImages = 2560;
 constexpr std::int64_t kSyntheticTestImages = 1000;
 
+constexpr std::int64_t kMostResidentBytes = std::int64_t{1} << 30;
+
 constexpr const char* kSynthetic = "synthetic";
 
 Task synthetic_task(Domain domain, std::int64_t default_count, const RunOptions& options) {
@@ -100,7 +102,7 @@ Task folder_task(const fs::path& directory, const RunOptions& options) {
   const std::int64_t side = image_side(stem);
   const ChannelStatistics statistics = imagenet_statistics();
   return {
-      .name = directory.filename().string(),
+      .name = (directory / ".").parent_path().filename().string(),  // also of "animals/"
       .train = limited(train, options),
       .test = limited(std::make_shared<ImageFolder>(directory / test, train->classes()), options),
       .train_transform = Compose(picture_resize(side), RandomCrop(side, side), HorizontalFlip(),
@@ -127,11 +129,16 @@ Task checked(Task task, const RunOptions& options) {
   return task;
 }
 
-DataLoaderOptions loader_options(const RunOptions& options) {
-  return {.batch_size = options.batch_size,
-          .seed = options.seed,
-          .workers = options.workers,
-          .dtype = options.dtype()};
+DataLoaderOptions loader_options(const Dataset& images, const RunOptions& options) {
+  DataLoaderOptions loader{.batch_size = options.batch_size,
+                           .seed = options.seed,
+                           .workers = options.workers,
+                           .dtype = options.dtype()};
+  const std::int64_t bytes = images.size() * images.image_size().count();  // 0: of several sizes
+  const bool usual =
+      loader.device.type == DeviceType::cuda && bytes > 0 && bytes <= kMostResidentBytes;
+  loader.resident = options.resident.value_or(usual);
+  return loader;
 }
 
 Task find_task(const RunOptions& options) {
@@ -219,14 +226,14 @@ TestSet open_test_set(const std::string& data, const std::vector<std::string>& c
 }
 
 DataLoader training_batches(const Task& task, const RunOptions& options) {
-  DataLoaderOptions loader = loader_options(options);
+  DataLoaderOptions loader = loader_options(*task.train, options);
   loader.shuffle = true;
   loader.drop_last = true;
   return {task.train, task.train_transform, loader};
 }
 
 DataLoader test_batches(const Task& task, const RunOptions& options) {
-  DataLoaderOptions loader = loader_options(options);
+  DataLoaderOptions loader = loader_options(*task.test, options);
   loader.batch_size = std::min(std::int64_t{250}, task.test->size());
   return {task.test, task.test_transform, loader};
 }

@@ -62,7 +62,8 @@ struct TestSet {
 TestSet open_test_set(const std::string& data, const std::vector<std::string>& classes,
                       std::int64_t limit);
 
-/// Shuffled batches of the training images, all of the same size, in the precision of the run.
+/// Shuffled batches of the training images, all of the same size, in the precision of the run. Made
+/// on the device, if --resident says so or, by default, small images are on a GPU.
 DataLoader training_batches(const Task& task, const RunOptions& options);
 /// All test images in order.
 DataLoader test_batches(const Task& task, const RunOptions& options);

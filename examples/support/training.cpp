@@ -74,6 +74,37 @@ StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
   return train_step(net, optimizer, cross_entropy(batch, label_smoothing));
 }
 
+TrainingStep::TrainingStep(Module& net, Optimizer& optimizer, const TrainingStepOptions& options)
+    : net_(net), optimizer_(optimizer), options_(options) {}
+
+StepResult TrainingStep::run(const Batch& batch) {
+  const auto start = std::chrono::steady_clock::now();
+  if (!options_.cuda_graph) {
+    update(batch.images, batch.targets);
+  } else {
+    if (!graph_) {
+      images_ = batch.images.clone();
+      targets_ = batch.targets.clone();
+      graph_.emplace(images_.device(), [this] { update(images_, targets_); });
+    }
+    images_.copy_(batch.images);
+    targets_.copy_(batch.targets);
+    graph_->run();
+  }
+  const double loss = loss_.item();  // now, when all is under way, a GPU is waited for
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+  return {.loss = loss, .milliseconds = spent.count()};
+}
+
+void TrainingStep::update(const Tensor& images, const Tensor& targets) {
+  optimizer_.zero_grad();
+  const Tensor loss = softmax_cross_entropy(net_(images), targets, options_.label_smoothing);
+  loss.backward();
+  optimizer_.step();
+  if (options_.ema) options_.ema->update();
+  loss_ = loss.detach();
+}
+
 std::string profile_text(const Profile& profile, std::int64_t steps) {
   const std::int64_t recorded = steps - kProfileWarmUp;
   if (recorded < 1) return fmt::format("no profile: {} steps are warm-up\n", kProfileWarmUp);

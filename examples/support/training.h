@@ -1,13 +1,16 @@
 #pragma once
 
 #include <attune/core/profile.h>
+#include <attune/core/step_graph.h>
 #include <attune/data/data_loader.h>
 #include <attune/layers/module.h>
+#include <attune/optim/ema.h>
 #include <attune/optim/lr_schedule.h>
 #include <attune/optim/optimizer.h>
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "support/command_line.h"
@@ -26,7 +29,7 @@ struct StepResult {
   double loss = 0;  ///< before the update
   double milliseconds = 0;
 
-  /// Not so: the run has diverged, and the step left the weights alone.
+  /// Not so: the run has diverged. train_step() has left the weights alone, TrainingStep has not.
   bool finite() const;
 };
 
@@ -41,6 +44,36 @@ StepResult train_step(Module& net, Optimizer& optimizer, const LossFunction& los
 /// With cross-entropy as loss.
 StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
                       double label_smoothing = 0);
+
+struct TrainingStepOptions {
+  double label_smoothing = 0;
+  Ema* ema = nullptr;       ///< averages that follow the weights, if any
+  bool cuda_graph = false;  ///< recorded once and repeated (attune/core/step_graph.h)
+};
+
+/// One update after the other: forward, cross-entropy, backward, optimizer. A GPU works through all
+/// of them before anybody waits for the loss.
+class TrainingStep {
+ public:
+  /// All that is named here has to live as long as this, where it is.
+  TrainingStep(Module& net, Optimizer& optimizer, const TrainingStepOptions& options = {});
+  TrainingStep(const TrainingStep&) = delete;
+  TrainingStep& operator=(const TrainingStep&) = delete;
+
+  /// The time is that of the whole update. With `cuda_graph`, all batches have the shape of the
+  /// first.
+  StepResult run(const Batch& batch);
+
+ private:
+  void update(const Tensor& images, const Tensor& targets);
+
+  Module& net_;
+  Optimizer& optimizer_;
+  TrainingStepOptions options_;
+  Tensor loss_;              // of the last update
+  Tensor images_, targets_;  // what the recorded step reads
+  std::optional<StepGraph> graph_;
+};
 
 /// The first steps reserve memory and fill caches; --profile begins after them.
 constexpr std::int64_t kProfileWarmUp = 3;

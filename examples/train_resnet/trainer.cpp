@@ -23,7 +23,8 @@ constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
 
 /// What may differ between a run and its continuation, for no result depends on it: where things
 /// are, and how fast they are done. The task's name and size stand for its place.
-constexpr std::array kFree{"version", "threads", "workers", "data", "init"};
+constexpr std::array kFree{"version",    "threads", "workers", "resident",
+                           "cuda_graph", "data",    "init"};
 
 SgdOptions sgd_options(const TrainOptions& options) {
   return {.lr = options.chosen_lr(),
@@ -115,8 +116,12 @@ void Trainer::run(const Observer& observe) {
 }
 
 void Trainer::run_epochs(const Observer& observe) {
+  TrainingStep step(*net_, optimizer_,
+                    {.label_smoothing = options_.label_smoothing,
+                     .ema = ema_ ? &*ema_ : nullptr,
+                     .cuda_graph = options_.cuda_graph});
   while (position_.epoch() < options_.epochs && !interrupted()) {
-    const bool complete = train_epoch();
+    const bool complete = train_epoch(step);
     const double accuracy = complete ? test_accuracy() : kNotMeasured;
     if (std::isnan(accuracy)) break;
     EpochResult result = present_epoch();
@@ -132,7 +137,7 @@ void Trainer::run_epochs(const Observer& observe) {
   }
 }
 
-bool Trainer::train_epoch() {
+bool Trainer::train_epoch(TrainingStep& step) {
   const auto start = std::chrono::steady_clock::now();
   const double seconds_before = position_.seconds;
   Progress progress(fmt::format("epoch {}/{}", position_.epoch() + 1, options_.epochs),
@@ -144,7 +149,7 @@ bool Trainer::train_epoch() {
     if (options_.run.profile && steps_here_ >= kProfileWarmUp && !recording) {
       recording.emplace(profile_);
     }
-    train_batch(batch);
+    train_batch(step, batch);
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     position_.seconds = seconds_before + spent.count();
     progress.advance(1, "loss " + loss_text(present_epoch().train_loss));
@@ -155,16 +160,15 @@ bool Trainer::train_epoch() {
   return position_.batch == batches_.batches();
 }
 
-void Trainer::train_batch(const Batch& batch) {
+void Trainer::train_batch(TrainingStep& step, const Batch& batch) {
   within_step_ = true;
   optimizer_.set_lr_factor(schedule_(position_.step));
-  const StepResult result = train_step(*net_, optimizer_, batch, options_.label_smoothing);
+  const StepResult result = step.run(batch);
   if (!result.finite()) {
     throw Diverged(
         fmt::format("training diverged: the loss of step {} is {} (try a smaller --lr than {:g})",
                     position_.step, loss_text(result.loss), options_.chosen_lr()));
   }
-  if (ema_) ema_->update();
   position_.total_loss += result.loss;
   ++position_.batch;
   ++position_.step;
@@ -220,6 +224,7 @@ nlohmann::json Trainer::settings() const {
                    {"weight_decay", options_.weight_decay},
                    {"label_smoothing", options_.label_smoothing},
                    {"ema", options_.ema},
+                   {"cuda_graph", options_.cuda_graph},
                    {"mode", to_string(options_.chosen_mode())}});
   return settings;
 }

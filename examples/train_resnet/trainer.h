@@ -29,6 +29,7 @@ struct TrainOptions {
   double weight_decay = 5e-4;
   double label_smoothing = 0;
   double ema = 0;                     ///< decay of averaged weights; 0: there are none
+  bool cuda_graph = false;            ///< a GPU records a step and repeats it
   std::optional<Mode> mode = {};      ///< none: Train from scratch, Tune from a file
   std::string resume = {};            ///< "auto" or a file; empty: start anew
   std::int64_t checkpoint_every = 0;  ///< steps; 0: after each epoch
@@ -102,8 +103,8 @@ class Trainer {
   bool has_folder() const { return !options_.run.out.empty(); }
   void run_epochs(const Observer& observe);
   /// False if interrupted() before its end.
-  bool train_epoch();
-  void train_batch(const Batch& batch);
+  bool train_epoch(TrainingStep& step);
+  void train_batch(TrainingStep& step, const Batch& batch);
   double test_accuracy();
   void save() const;
   void save_weights_of_epoch();

@@ -6,17 +6,24 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "attune/core/device.h"
 #include "attune/core/error.h"
+#include "attune/core/random.h"
+#include "attune/layers/models/resnet.h"
+#include "support/tasks.h"
 #include "tests/catch.h"
 #include "tests/device.h"
 #include "tests/examples/run_program.h"
 #include "tests/examples/saved_network_files.h"
 #include "tests/test_util.h"
+#include "train_resnet/trainer.h"
 
 namespace fs = std::filesystem;
 using namespace attune;
@@ -154,6 +161,96 @@ TEST_CASE("the precision is a GPU's, and says so") {
     CHECK(error > previous);
     previous = error;
   }
+}
+
+TEST_CASE("train_resnet leaves the same bits with --cuda-graph, and with --resident off") {
+  const RunDirectory directory;
+  if (test_device() == Device::cpu) {
+    check_error(run(directory, kTrain + " --cuda-graph"), 2,
+                "--cuda-graph is for --device cuda: only a GPU repeats a step by itself");
+    return;
+  }
+  const std::string command =
+      kTrain + " --limit 12 --batch-size 4 --epochs 1 --progress off" + on_device();
+  check_error(run(directory, command + " --cuda-graph --profile"), 2, "--cuda-graph");
+  check_error(run(directory, command + " --resident maybe"), 2, "--resident");
+  const auto settings = [&](const std::string& out) {
+    return results(directory, command + " --out " + (directory / out).string())["settings"];
+  };
+  const nlohmann::json called = settings("called --resident off");
+  const nlohmann::json repeated = settings("repeated --cuda-graph");
+  CHECK(called["cuda_graph"] == false);
+  CHECK(called["resident"] == false);
+  CHECK(repeated["cuda_graph"] == true);
+  CHECK(repeated["resident"] == "auto");
+  const bool same = content(directory / "called/weights.safetensors") ==
+                    content(directory / "repeated/weights.safetensors");  // too many to be printed
+  CHECK(same);
+}
+
+TEST_CASE("runs of many steps and epochs have the same bits, recorded or not, resident or not") {
+  const RunDirectory directory;
+  for (const Mode mode : {Mode::train, Mode::tune}) {
+    examples::TrainOptions options;
+    options.run.limit = 12;
+    options.run.batch_size = 4;
+    options.run.progress = examples::ProgressStyle::off;
+    options.epochs = 3;
+    options.lr = 0.02;
+    options.label_smoothing = 0.1;
+    options.ema = mode == Mode::train ? 0.9 : 0;
+    options.mode = mode;
+    const examples::Task task = examples::open_task(options.run);
+    const auto leave = [&](const std::string& out, bool cuda_graph, std::optional<bool> resident) {
+      options.run.out = directory / out;
+      options.cuda_graph = cuda_graph;
+      options.run.resident = resident;
+      fs::create_directories(options.run.out);
+      Generator generator{1, 0};
+      const ResNetOptions small{
+          .depths = {1, 1}, .width = 4, .stem = ResNetStem::cifar, .classes = 10};
+      examples::Trainer trainer(std::make_shared<ResNet>(small, generator), task, options);
+      std::vector<double> figures;
+      trainer.run([&](std::size_t, const examples::EpochResult& epoch) {
+        figures.insert(figures.end(), {epoch.train_loss, epoch.test_accuracy, epoch.last_lr});
+      });
+      return figures;
+    };
+    const std::vector<double> expected = leave("called", false, false);
+    CHECK(expected.size() == 9);
+    CHECK(leave("resident", false, true) == expected);
+    CHECK(leave("recorded", test_device() != Device::cpu, {}) == expected);
+    for (const char* out : {"resident", "recorded"}) {
+      const bool same = content(directory / out / "weights.safetensors") ==
+                        content(directory / "called/weights.safetensors");
+      CHECK(same);
+    }
+  }
+}
+
+TEST_CASE("small images are kept on a GPU, unless one wants it otherwise") {
+  const bool on_gpu = test_device() != Device::cpu;
+  examples::RunOptions options{.limit = 16, .batch_size = 8};
+  const examples::Task task = examples::open_task(options);
+  const auto resident = [&] {
+    const bool test = examples::test_batches(task, options).options().resident;
+    CHECK(examples::training_batches(task, options).options().resident == test);
+    return test;
+  };
+  CHECK(resident() == on_gpu);
+  for (const bool wish : {true, false}) {
+    options.resident = wish;
+    CHECK(resident() == wish);
+  }
+  const RunDirectory directory;
+  for (const char* file : {"train/cat/1.ppm", "test/cat/1.ppm"}) write_picture(directory, file);
+  options = {.data = (directory / "").string(), .batch_size = 1};
+  const examples::Task folder = examples::open_task(options);
+  CHECK(!examples::training_batches(folder, options).options().resident);
+  options.resident = true;
+  CHECK(message_of<Error>([&] {
+          examples::training_batches(folder, options);
+        }).find("images of a resident data set have one size") != std::string::npos);
 }
 
 TEST_CASE("a device that cannot be used is one clear line") {

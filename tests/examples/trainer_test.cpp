@@ -225,6 +225,8 @@ TEST_CASE("a run continues only with the settings it began with") {
         start + "dtype \"float32\", this one \"float64\"");
   // What no result depends on.
   CHECK(error([](TrainOptions& o) { o.run.workers = 2; }).empty());
+  CHECK(error([](TrainOptions& o) { o.run.resident = true; }).empty());
+  CHECK(error([](TrainOptions& o) { o.cuda_graph = true; }).empty());
   CHECK(error([](TrainOptions& o) { o.checkpoint_every = 1; }).empty());
 
   save_checkpoint(file, {.model = {}, .run = "{}"});
