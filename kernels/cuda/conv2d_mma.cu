@@ -132,18 +132,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
 template <typename Tile, typename Math>
 void run(const ConvProblem& problem, float* y, const float* x, const float* w,
          const Conv2dEpilogue<float>& epilogue) {
-  const int tiles = ceil_div(problem.pixels(), Tile::kRows), parts = tiles * Tile::kWarpsDown;
-  const Conv2dStatistics<float>& statistics = epilogue.statistics;
-  const std::int64_t moment_count = static_cast<std::int64_t>(parts) * problem.filters;
-  const Scratch<Moments> moments(statistics ? moment_count : 0);
-  launch(conv2d_kernel<Tile, Math>,
-         dim3(tiles, ceil_div(problem.filters, Tile::kColumns), problem.classes()),
-         dim3(Tile::kThreads), sizeof(typename Tile::Shared), stream(), problem, y, x, w, epilogue,
-         moments.data());
-  if (statistics) {
-    merge_moments(statistics, moments.data(), parts, problem.filters, problem.pixels(),
-                  Tile::kWarpRows);
-  }
+  launch_product<Tile, Tile::kWarpRows>(conv2d_kernel<Tile, Math>, problem, y, x, w, epilogue);
 }
 
 /// The tile, by the shape alone: no wider than the filters fill it, and as large as leaves enough

@@ -104,24 +104,10 @@ __global__ void __launch_bounds__(Tile::kThreads)
 // ---- launchers --------------------------------------------------------------------------------
 
 template <typename Tile, typename Math>
-void run(const ConvProblem& problem, float* dw, const float* x, const float* dy,
-         const Conv2dShape& shape, bool accumulate, const Conv2dBiasGradient<float>& bias) {
-  const int columns = problem.taps() * problem.depth;
-  const int row_tiles = ceil_div(problem.filters, Tile::kRows);
-  const int column_tiles = ceil_div(columns, Tile::kColumns);
-  const std::int64_t size = static_cast<std::int64_t>(problem.filters) * columns;
-  const int splits = weight_splits(problem.outputs(), row_tiles * column_tiles, size);
-  const int slices_a_part = ceil_div(ceil_div(problem.outputs(), Tile::kDepth), splits);
-  const Scratch<float> dw_parts(splits * size), db_parts(bias.db ? splits * problem.filters : 0);
-  launch(conv2d_weight_kernel<Tile, Math>, dim3(row_tiles, column_tiles, splits),
-         dim3(Tile::kThreads), sizeof(typename Tile::Shared), stream(), problem, dw_parts.data(),
-         db_parts.data(), x, dy, slices_a_part * Tile::kDepth);
-  const int channels = static_cast<int>(shape.c);
-  add_parts(dw, shape.filter_count(), {dw_parts.data(), splits, size, channels, problem.depth},
-            accumulate);
-  if (bias.db) {
-    add_parts(bias.db, shape.k, {db_parts.data(), splits, problem.filters, 1, 1}, bias.accumulate);
-  }
+void run(const ConvProblem& problem, const Conv2dShape& shape, float* dw, const float* x,
+         const float* dy, bool accumulate, const Conv2dBiasGradient<float>& bias) {
+  launch_weight_product<Tile>(conv2d_weight_kernel<Tile, Math>, problem, shape, dw, x, dy,
+                              accumulate, bias);
 }
 
 /// The tile, by the shape alone.
@@ -143,7 +129,7 @@ void conv2d_backward_weight(CudaPrecision precision, float* dw, const float* x, 
   problem.depth = x4.channels(), problem.filters = dy4.channels();
   const auto chosen =
       precision == CudaPrecision::bf16 ? choose_tile<Bf16>(problem) : choose_tile<Tf32>(problem);
-  chosen(problem, dw, x4.data(), dy4.data(), shape, accumulate, bias);
+  chosen(problem, shape, dw, x4.data(), dy4.data(), accumulate, bias);
 }
 
 }  // namespace attune::kernels::cuda::mma

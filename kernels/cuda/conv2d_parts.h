@@ -67,4 +67,48 @@ void merge_moments(const Conv2dStatistics<float>& statistics, const Moments* par
 /// vary.
 int weight_splits(int pixels, std::int64_t tiles, std::int64_t part_size);
 
+/// Launches `kernel` for every tile of y = epilogue(conv(x, w)), or the same with dx and dy. The
+/// moments that it leaves, of kMomentRows rows each, become the batch's statistics.
+template <typename Tile, int kMomentRows, typename Kernel>
+void launch_product(Kernel kernel, const ConvProblem& problem, float* y, const float* x,
+                    const float* w, const Conv2dEpilogue<float>& epilogue) {
+  const int tiles = ceil_div(problem.pixels(), Tile::kRows);
+  const int parts = tiles * (Tile::kRows / kMomentRows);
+  const int channels = problem.filters * problem.groups;
+  const Conv2dStatistics<float>& statistics = epilogue.statistics;
+  const Scratch<Moments> moments(statistics ? static_cast<std::int64_t>(parts) * channels : 0);
+  const dim3 grid(tiles, ceil_div(problem.filters, Tile::kColumns),
+                  problem.classes() * problem.groups);
+  launch(kernel, grid, dim3(Tile::kThreads), sizeof(typename Tile::Shared), stream(), problem, y, x,
+         w, epilogue, moments.data());
+  if (statistics) {
+    merge_moments(statistics, moments.data(), parts, channels, problem.pixels(), kMomentRows);
+  }
+}
+
+/// Launches `kernel` for every tile of every part of the gradient of the filter, and of the bias,
+/// and adds up the parts. The problem may have more channels than the shape, of zeros.
+template <typename Tile, typename Kernel>
+void launch_weight_product(Kernel kernel, const ConvProblem& problem, const Conv2dShape& shape,
+                           float* dw, const float* x, const float* dy, bool accumulate,
+                           const Conv2dBiasGradient<float>& bias) {
+  const int filters = problem.filters * problem.groups, columns = problem.taps() * problem.depth;
+  const int row_tiles = ceil_div(problem.filters, Tile::kRows);
+  const int column_tiles = ceil_div(columns, Tile::kColumns);
+  const std::int64_t size = static_cast<std::int64_t>(filters) * columns;
+  const int splits =
+      weight_splits(problem.outputs(), row_tiles * column_tiles * problem.groups, size);
+  const int slices_a_part = ceil_div(ceil_div(problem.outputs(), Tile::kDepth), splits);
+  const Scratch<float> dw_parts(splits * size), db_parts(bias.db ? splits * filters : 0);
+  launch(kernel, dim3(row_tiles, column_tiles, splits * problem.groups), dim3(Tile::kThreads),
+         sizeof(typename Tile::Shared), stream(), problem, dw_parts.data(), db_parts.data(), x, dy,
+         slices_a_part * Tile::kDepth);
+  const int channels = static_cast<int>(shape.channels_per_group());
+  add_parts(dw, shape.filter_count(), {dw_parts.data(), splits, size, channels, problem.depth},
+            accumulate);
+  if (bias.db) {
+    add_parts(bias.db, shape.k, {db_parts.data(), splits, filters, 1, 1}, bias.accumulate);
+  }
+}
+
 }  // namespace attune::kernels::cuda

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "attune/kernels/cuda/batch_norm.h"
 #include "attune/kernels/cuda/conv2d_epilogue.h"
 #include "attune/kernels/cuda/conv2d_gather.h"
 #include "attune/kernels/cuda/conv2d_parts.h"
@@ -23,19 +22,21 @@ struct Tile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kThreadRows = kThreadRows_, kThreadColumns = kThreadColumns_;
   static constexpr int kDepth = 16;  ///< terms of the sums in shared memory at a time
-  static constexpr int kThreads = kRows / kThreadRows * (kColumns / kThreadColumns);
+  static constexpr int kThreadsDown = kRows / kThreadRows;
+  static constexpr int kThreads = kThreadsDown * (kColumns / kThreadColumns);
 
   /// Transposed, so that a thread's rows and columns are neighbours; the extra columns spread the
   /// transposing stores over the banks.
   struct Shared {
     alignas(16) float a[kDepth][kRows + 4];
     alignas(16) float b[kDepth][kColumns + 4];
+    float of_threads[kThreadsDown][kColumns];  ///< what each has of a sum over the rows
   };
   using Sums = float[kThreadRows][kThreadColumns];
+  using OfColumns = float[kThreadColumns];
 
-  static __device__ int first_row() {
-    return threadIdx.x / (kColumns / kThreadColumns) * kThreadRows;
-  }
+  static __device__ int thread_down() { return threadIdx.x / (kColumns / kThreadColumns); }
+  static __device__ int first_row() { return thread_down() * kThreadRows; }
   static __device__ int first_column() {
     return threadIdx.x % (kColumns / kThreadColumns) * kThreadColumns;
   }
@@ -55,6 +56,29 @@ struct Tile {
       }
     }
   }
+
+  /// For each of this thread's columns j, the sum of term(i, j) over the first `rows` rows of the
+  /// block, where i counts the rows of the thread that has them.
+  template <typename Term>
+  static __device__ void sum_over_rows(OfColumns& total, Shared& shared, int rows,
+                                       const Term& term) {
+    __syncthreads();  // the last sums have been read
+#pragma unroll
+    for (int j = 0; j < kThreadColumns; ++j) {
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < kThreadRows; ++i) {
+        if (first_row() + i < rows) sum += term(i, j);
+      }
+      shared.of_threads[thread_down()][first_column() + j] = sum;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < kThreadColumns; ++j) {
+      total[j] = 0;
+      for (const auto& of_thread : shared.of_threads) total[j] += of_thread[first_column() + j];
+    }
+  }
 };
 
 /// Neighbouring floats that are loaded as one.
@@ -67,11 +91,12 @@ struct alignas(kCount * sizeof(float)) Vector {
   }
 };
 
-/// y = epilogue(conv(x, w)), or the same with dx and dy.
+/// y = epilogue(conv(x, w)), or the same with dx and dy; and unless `moments` is null, those of
+/// each block's columns: moments [blocks, channels].
 template <typename Tile, int kVector>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
     conv2d_kernel(const ConvProblem problem, float* y, const float* x, const float* w,
-                  const Conv2dEpilogue<float> epilogue) {
+                  const Conv2dEpilogue<float> epilogue, Moments* moments) {
   auto& shared = shared_memory<typename Tile::Shared>();
   const ConvProduct product(problem);
   const int pixels = product.pixels(problem), depth = product.depth(problem);
@@ -108,10 +133,28 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
       if (n >= problem.filters) continue;
       const int channel = first_channel + n;
       const ChannelPair pair(channel, first_channel + problem.filters, channels);
-      const float2 v = make_float2(sums[i][j], sums[i][j + 1]);
-      pair.store(y + target + channel,
-                 apply_epilogue(epilogue, v, target + channel, channel, pair));
+      const float2 v = apply_epilogue(epilogue, make_float2(sums[i][j], sums[i][j + 1]),
+                                      target + channel, channel, pair);
+      pair.store(y + target + channel, v);
+      sums[i][j] = v.x, sums[i][j + 1] = v.y;
     }
+  }
+  if (!moments) return;
+  // Of what was stored, a column at a time: first the mean, then how far the values are from it.
+  const int rows = std::min(+Tile::kRows, pixels - first_pixel);
+  typename Tile::OfColumns mean, m2;
+  Tile::sum_over_rows(mean, shared, rows, [&](int i, int j) { return sums[i][j]; });
+#pragma unroll
+  for (float& column : mean) column *= 1.0F / rows;
+  Tile::sum_over_rows(m2, shared, rows, [&](int i, int j) {
+    return (sums[i][j] - mean[j]) * (sums[i][j] - mean[j]);
+  });
+  if (Tile::thread_down() != 0) return;
+  moments += static_cast<std::ptrdiff_t>(blockIdx.x) * channels + first_channel;
+#pragma unroll
+  for (int j = 0; j < Tile::kThreadColumns; ++j) {
+    const int n = first_filter + Tile::first_column() + j;
+    if (n < problem.filters) moments[n] = {mean[j], m2[j]};
   }
 }
 
@@ -176,10 +219,7 @@ using SmallWeightTile = Tile<16, 16, 1, 1>;
 template <typename Tile, int kVector>
 void run(const ConvProblem& problem, float* y, const float* x, const float* w,
          const Conv2dEpilogue<float>& epilogue) {
-  const dim3 grid(ceil_div(problem.pixels(), Tile::kRows),
-                  ceil_div(problem.filters, Tile::kColumns), problem.classes() * problem.groups);
-  launch(conv2d_kernel<Tile, kVector>, grid, dim3(Tile::kThreads), sizeof(typename Tile::Shared),
-         stream(), problem, y, x, w, epilogue);
+  launch_product<Tile, Tile::kRows>(conv2d_kernel<Tile, kVector>, problem, y, x, w, epilogue);
 }
 
 void run(const ConvProblem& problem, float* y, const float* x, const float* w,
@@ -191,22 +231,10 @@ void run(const ConvProblem& problem, float* y, const float* x, const float* w,
 }
 
 template <typename Tile, int kVector>
-void run_weight(const ConvProblem& problem, float* dw, const float* x, const float* dy,
-                bool accumulate, const Conv2dBiasGradient<float>& bias) {
-  const int pixels = problem.outputs();
-  const int columns = problem.taps() * problem.depth, filters = problem.filters * problem.groups;
-  const int row_tiles = ceil_div(problem.filters, Tile::kRows);
-  const int column_tiles = ceil_div(columns, Tile::kColumns);
-  const std::int64_t size = static_cast<std::int64_t>(filters) * columns;
-  const int splits = weight_splits(pixels, row_tiles * column_tiles * problem.groups, size);
-  const Scratch<float> dw_parts(splits * size), db_parts(bias.db ? splits * filters : 0);
-  launch(conv2d_weight_kernel<Tile, kVector>,
-         dim3(row_tiles, column_tiles, splits * problem.groups), dim3(Tile::kThreads),
-         sizeof(typename Tile::Shared), stream(), problem, dw_parts.data(), db_parts.data(), x, dy,
-         ceil_div(pixels, splits));
-  add_parts(dw, size, {dw_parts.data(), splits, size, 1, 1}, accumulate);
-  if (bias.db)
-    add_parts(bias.db, filters, {db_parts.data(), splits, filters, 1, 1}, bias.accumulate);
+void run_weight(const ConvProblem& problem, const Conv2dShape& shape, float* dw, const float* x,
+                const float* dy, bool accumulate, const Conv2dBiasGradient<float>& bias) {
+  launch_weight_product<Tile>(conv2d_weight_kernel<Tile, kVector>, problem, shape, dw, x, dy,
+                              accumulate, bias);
 }
 
 }  // namespace
@@ -214,10 +242,6 @@ void run_weight(const ConvProblem& problem, float* dw, const float* x, const flo
 void conv2d_forward(float* y, const float* x, const float* w, const Conv2dShape& shape,
                     const Conv2dEpilogue<float>& epilogue) {
   run(forward_problem(shape), y, x, w, epilogue);
-  if (epilogue.statistics) {
-    batch_norm_statistics(epilogue.statistics.mean, epilogue.statistics.var, y,
-                          shape.output_pixels(), shape.k);
-  }
 }
 
 void conv2d_backward_input(float* dx, const float* dy, const float* w, const Conv2dShape& shape,
@@ -236,7 +260,7 @@ void conv2d_backward_weight(float* dw, const float* x, const float* dy, const Co
   const auto chosen =
       small ? (vectors ? run_weight<SmallWeightTile, 4> : run_weight<SmallWeightTile, 1>)
             : (vectors ? run_weight<WeightTile, 4> : run_weight<WeightTile, 1>);
-  chosen(problem, dw, x, dy, accumulate, bias);
+  chosen(problem, shape, dw, x, dy, accumulate, bias);
 }
 
 }  // namespace attune::kernels::cuda::simt
