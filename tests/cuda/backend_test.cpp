@@ -188,6 +188,27 @@ TEST_CASE("a launch that fails is an error, and the next one works") {
         std::vector<float>{2, 2, 2});
 }
 
+TEST_CASE("a product that cuBLAS refuses is an error, and the next one works") {
+  const Tensor a = Tensor::ones({2, 3}, DType::float32, kGpu);
+  const Tensor b = Tensor::ones({3, 2}, DType::float32, kGpu);
+  matmul(a, b);
+  emulation::break_launches(cudaErrorNoKernelImageForDevice);
+  CHECK(message_of([&] { matmul(a, b); }) == "cuda: gemm: cuBLAS reports error 13");
+  emulation::break_launches(cudaSuccess);
+  CHECK(matmul(a, b).to_vector<float>() == std::vector<float>{3, 3, 3, 3});
+}
+
+TEST_CASE("a kernel that has failed is reported by whoever waits next, and the CPU computes on") {
+  Tensor x = Tensor::ones({3}, DType::float32, kGpu);
+  emulation::break_streams(cudaErrorIllegalAddress);
+  const std::string reason = ": an illegal memory access was encountered";
+  CHECK(message_of([&] { x.to_vector<float>(); }) == "cuda: copying to the host" + reason);
+  CHECK(message_of([&] { x.copy_(Tensor::ones({3})); }) == "cuda: copying to the device" + reason);
+  CHECK(message_of([] { synchronize(kGpu); }) == "cuda: waiting for kernels" + reason);
+  CHECK((Tensor::ones({2}) + Tensor::ones({2})).to_vector<float>() == std::vector<float>{2, 2});
+  emulation::break_streams(cudaSuccess);
+}
+
 TEST_CASE("devices that there are not are refused, and the CPU stays usable") {
   CHECK(message_of([] { Tensor::zeros({3}, DType::float32, Device::cuda(1)); }) ==
         "allocate: cuda:1 is not available, there are 1 GPUs");
@@ -203,6 +224,15 @@ TEST_CASE("without a driver the error says so") {
   CHECK(message ==
         "allocate: cuda:0 is not available, there is no working driver: CUDA driver version is "
         "insufficient for CUDA runtime version");
+}
+
+TEST_CASE("without a GPU the error says so, and the CPU stays usable") {
+  emulation::break_driver(cudaErrorNoDevice);
+  const std::string message = message_of([] { Tensor::zeros({3}, DType::float32, kGpu); });
+  emulation::break_driver(cudaSuccess);
+  CHECK(Tensor::ones({2}).to_vector<float>() == std::vector<float>{1, 1});
+  if (message.rfind("cuda:", 0) == 0) return;  // the device was in use before
+  CHECK(message == "allocate: cuda:0 is not available, there are 0 GPUs");
 }
 
 TEST_CASE("a GPU that is too old is refused by name") {

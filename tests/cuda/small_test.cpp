@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "attune/core/autograd.h"
+#include "attune/core/ops/image_batch.h"
 #include "attune/core/ops/ops.h"
 #include "attune/core/random.h"
 #include "attune/kernels/cuda_precision.h"
 #include "attune/kernels/reduce.h"
 #include "attune/layers/mode.h"
 #include "attune/optim/adam.h"
+#include "attune/optim/ema.h"
 #include "attune/optim/sgd.h"
 #include "tests/catch.h"
 #include "tests/test_util.h"
@@ -149,6 +151,41 @@ TEST_CASE("small: convolution, batch norm, and the two together in every mode") 
   }
 }
 
+TEST_CASE("small: convolutions in groups, and their statistics") {
+  const Tensor x = random({2, 7, 6, 8}, 1);
+  for (const std::int64_t groups : {2, 8}) {  // tiles, and a thread for each output
+    const Tensor w = random({8, 3, 3, 8 / groups}, 2), gamma = random({8}, 4, 0.5, 2);
+    check_on_both(std::to_string(groups) + " groups", {x, w, gamma}, [&](const auto& in) {
+      ConvBNSettings settings;
+      settings.convolution.conv = {.padding = {1, 1}, .groups = groups};
+      const Device device = in[0].device();
+      return conv_bn_train({.x = in[0],
+                            .weight = in[1],
+                            .gamma = in[2],
+                            .beta = Tensor::ones({8}, DType::float32, device),
+                            .running_mean = Tensor::zeros({8}, DType::float32, device),
+                            .running_var = Tensor::ones({8}, DType::float32, device)},
+                           settings);
+    });
+  }
+}
+
+TEST_CASE("small: a batch of resident images") {
+  std::vector<std::uint8_t> bytes(std::size_t{3} * 5 * 4 * 3);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(7 * i);
+  const auto batch = [&](Device device) {
+    const Tensor pixels = Tensor::from(bytes, {3, 5, 4, 3}, device);
+    const Tensor labels = Tensor::from(std::vector<std::int64_t>{5, 6, 7}, {3}, device);
+    const Tensor order = Tensor::from(std::vector<std::int64_t>{2, 0, 1}, {3}, device);
+    Tensor images = Tensor::empty({2, 5, 4, 3}, DType::float32, device);
+    Tensor targets = Tensor::empty({2}, DType::int64, device);
+    make_image_batch(images, targets, pixels, labels, order, 1,
+                     {.padding = 2, .flip_probability = 0.5, .seed = 4});
+    return std::vector{images.to_vector<double>(), targets.to_vector<double>()};
+  };
+  CHECK(batch(Device::cuda(0)) == batch(Device::cpu));
+}
+
 TEST_CASE("small: what is kept as bfloat16 makes no difference to convolutions in bf16") {
   const Conv2dOptions padded{.padding = {1, 1}};
   const auto gradient = [&](bool rounded) {
@@ -166,9 +203,10 @@ TEST_CASE("small: what is kept as bfloat16 makes no difference to convolutions i
   CHECK(gradient(true) != gradient(false));
 }
 
-TEST_CASE("small: optimizers") {
+TEST_CASE("small: optimizers, and averages of what they leave") {
   const auto weights_after = [](Device device, bool adam) {
     Tensor w = random({300}, 1).to(device).clone().set_requires_grad();
+    Ema average({w}, {.decay = 0.5});
     const auto step = [&](auto optimizer) {
       for (int i = 0; i < 3; ++i) {
         w.set_grad(random({300}, 2).to(device));
@@ -180,6 +218,8 @@ TEST_CASE("small: optimizers") {
     } else {
       step(Sgd({w}, {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-3}));
     }
+    average.update();
+    average.swap();
     return w.to_vector<double>();
   };
   for (const bool adam : {false, true}) {

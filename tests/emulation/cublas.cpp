@@ -34,6 +34,7 @@ cublasStatus_t gemm(cublasHandle_t handle, cublasOperation_t op_a, cublasOperati
   if (lda < (op_a == CUBLAS_OP_N ? m : k) || ldb < (op_b == CUBLAS_OP_N ? k : n) || ldc < m) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
+  if (emulation::launch_error() != cudaSuccess) return CUBLAS_STATUS_EXECUTION_FAILED;
   emulation::enqueue(handle->stream,
                      [=] { multiply(op_a, op_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc); });
   return CUBLAS_STATUS_SUCCESS;

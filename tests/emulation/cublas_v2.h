@@ -6,7 +6,11 @@
 
 // Stands in for cuBLAS: matrices are stored by columns, `lda` and so on apart.
 
-enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7 };
+enum cublasStatus_t {
+  CUBLAS_STATUS_SUCCESS = 0,
+  CUBLAS_STATUS_INVALID_VALUE = 7,
+  CUBLAS_STATUS_EXECUTION_FAILED = 13
+};
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 using cublasHandle_t = struct EmulatedBlas*;
 

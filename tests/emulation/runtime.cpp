@@ -64,6 +64,7 @@ DeviceMemoryInUse::~DeviceMemoryInUse() {
 
 void break_driver(cudaError_t error) { device().driver_error = error; }
 void break_launches(cudaError_t error) { device().launch_error = error; }
+cudaError_t launch_error() { return device().launch_error; }
 void set_compute_capability(int major, int minor) {
   device().major = major;
   device().minor = minor;
@@ -122,6 +123,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal";
     case cudaErrorNoKernelImageForDevice:
       return "no kernel image is available for execution on the device";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated:

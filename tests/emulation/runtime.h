@@ -18,6 +18,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorIllegalAddress = 700,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
 };
@@ -111,8 +112,11 @@ class DeviceMemoryInUse {
 
 /// What the runtime is to answer from now on instead of doing its work; cudaSuccess: nothing.
 void break_driver(cudaError_t error);
-/// The same for the launch of kernels alone.
+/// The same for the launch of kernels alone, cuBLAS's included.
 void break_launches(cudaError_t error);
+cudaError_t launch_error();
+/// The same for who waits for a stream: a kernel has failed.
+void break_streams(cudaError_t error);
 /// The device's architecture; 9.0 at the start.
 void set_compute_capability(int major, int minor);
 /// How much memory the device has; 1 GiB at the start.

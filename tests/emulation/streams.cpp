@@ -65,12 +65,15 @@ cudaError_t unless_captured(EmulatedStream* stream) {
 }
 
 long synchronizations = 0;
+cudaError_t stream_error = cudaSuccess;
 
 }  // namespace
 
 namespace emulation {
 
 long times_synchronized() { return synchronizations; }
+
+void break_streams(cudaError_t error) { stream_error = error; }
 
 void enqueue(EmulatedStream* stream, std::function<void()> work) {
   if (stream == nullptr) return work();
@@ -100,6 +103,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned /*flags*/) 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(mutex());
   ++synchronizations;
+  if (stream_error != cudaSuccess) return emulation::remember(stream_error);
   const cudaError_t error = unless_captured(stream);
   if (error == cudaSuccess && stream != nullptr) work_off(*stream, stream->begun());
   return error;
