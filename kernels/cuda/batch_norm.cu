@@ -30,11 +30,6 @@ struct Gradients {
   }
 };
 
-template <typename T>
-__device__ T value_or(const T* values, std::int64_t channel, T otherwise) {
-  return values != nullptr ? values[channel] : otherwise;
-}
-
 }  // namespace
 
 // ---- launchers ----

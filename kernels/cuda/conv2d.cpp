@@ -1,10 +1,12 @@
 #include "attune/kernels/cuda/conv2d.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "attune/kernels/cuda/conv2d_mma.h"
 #include "attune/kernels/cuda/conv2d_naive.h"
 #include "attune/kernels/cuda/conv2d_simt.h"
+#include "attune/kernels/cuda/reduce.h"
 #include "attune/kernels/cuda_precision.h"
 
 // Which step of the ladder takes which convolution. Doubles are for checks of gradients, and take
@@ -23,56 +25,41 @@ bool on_tensor_cores(const Conv2dShape& shape) {
 
 }  // namespace
 
-template <>
-void conv2d_forward(float* y, const float* x, const float* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<float>& epilogue) {
-  if (on_tensor_cores(shape)) {
-    mma::conv2d_forward(cuda_precision(), y, x, w, shape, epilogue);
-  } else if (has_narrow_groups(shape)) {
-    naive::conv2d_forward(y, x, w, shape, epilogue);
-  } else {
-    simt::conv2d_forward(y, x, w, shape, epilogue);
+template <typename T>
+void conv2d_forward(T* y, const T* x, const T* w, const Conv2dShape& shape,
+                    const Conv2dEpilogue<T>& epilogue) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (on_tensor_cores(shape)) {
+      return mma::conv2d_forward(cuda_precision(), y, x, w, shape, epilogue);
+    }
+    if (!has_narrow_groups(shape)) return simt::conv2d_forward(y, x, w, shape, epilogue);
   }
-}
-
-template <>
-void conv2d_forward(double* y, const double* x, const double* w, const Conv2dShape& shape,
-                    const Conv2dEpilogue<double>& epilogue) {
   naive::conv2d_forward(y, x, w, shape, epilogue);
 }
 
-template <>
-void conv2d_backward_input(float* dx, const float* dy, const float* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<float>& epilogue) {
-  if (on_tensor_cores(shape)) {
-    mma::conv2d_backward_input(cuda_precision(), dx, dy, w, shape, epilogue);
-  } else if (has_narrow_groups(shape)) {
-    naive::conv2d_backward_input(dx, dy, w, shape, epilogue);
-  } else {
-    simt::conv2d_backward_input(dx, dy, w, shape, epilogue);
+template <typename T>
+void conv2d_backward_input(T* dx, const T* dy, const T* w, const Conv2dShape& shape,
+                           const Conv2dEpilogue<T>& epilogue) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (on_tensor_cores(shape)) {
+      return mma::conv2d_backward_input(cuda_precision(), dx, dy, w, shape, epilogue);
+    }
+    if (!has_narrow_groups(shape)) return simt::conv2d_backward_input(dx, dy, w, shape, epilogue);
   }
-}
-
-template <>
-void conv2d_backward_input(double* dx, const double* dy, const double* w, const Conv2dShape& shape,
-                           const Conv2dEpilogue<double>& epilogue) {
   naive::conv2d_backward_input(dx, dy, w, shape, epilogue);
 }
 
-template <>
-void conv2d_backward_weight(float* dw, const float* x, const float* dy, const Conv2dShape& shape,
-                            bool accumulate, const Conv2dBiasGradient<float>& bias) {
-  if (on_tensor_cores(shape)) {
-    mma::conv2d_backward_weight(cuda_precision(), dw, x, dy, shape, accumulate, bias);
-  } else {
+template <typename T>
+void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
+                            bool accumulate, const Conv2dBiasGradient<T>& bias) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (on_tensor_cores(shape)) {
+      return mma::conv2d_backward_weight(cuda_precision(), dw, x, dy, shape, accumulate, bias);
+    }
     simt::conv2d_backward_weight(dw, x, dy, shape, accumulate, bias);
+  } else {
+    naive::conv2d_backward_weight(dw, x, dy, shape, accumulate, bias);
   }
-}
-
-template <>
-void conv2d_backward_weight(double* dw, const double* x, const double* dy, const Conv2dShape& shape,
-                            bool accumulate, const Conv2dBiasGradient<double>& bias) {
-  naive::conv2d_backward_weight(dw, x, dy, shape, accumulate, bias);
 }
 
 template <typename T>
@@ -86,9 +73,21 @@ void conv2d_backward(T* dx, T* dw, const T* x, const T* dy, const T* w, const Co
 template <typename T>
 void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
                           bool accumulate) {
-  naive::conv2d_backward_bias(db, dy, pixels, channels, accumulate);
+  reduce_sum(db, dy, 1, pixels, channels, T(1), accumulate);
 }
 
+template void conv2d_forward(float*, const float*, const float*, const Conv2dShape&,
+                             const Conv2dEpilogue<float>&);
+template void conv2d_forward(double*, const double*, const double*, const Conv2dShape&,
+                             const Conv2dEpilogue<double>&);
+template void conv2d_backward_input(float*, const float*, const float*, const Conv2dShape&,
+                                    const Conv2dEpilogue<float>&);
+template void conv2d_backward_input(double*, const double*, const double*, const Conv2dShape&,
+                                    const Conv2dEpilogue<double>&);
+template void conv2d_backward_weight(float*, const float*, const float*, const Conv2dShape&, bool,
+                                     const Conv2dBiasGradient<float>&);
+template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
+                                     bool, const Conv2dBiasGradient<double>&);
 template void conv2d_backward(float*, float*, const float*, const float*, const float*,
                               const Conv2dShape&, const Conv2dEpilogue<float>&, bool,
                               const Conv2dBiasGradient<float>&);

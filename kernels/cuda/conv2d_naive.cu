@@ -1,5 +1,6 @@
 #include "attune/kernels/cuda/batch_norm.h"
 #include "attune/kernels/cuda/conv2d_naive.h"
+#include "attune/kernels/cuda/reduce.h"
 #include "attune/kernels/cuda/reduce_middle.h"
 
 // The first step of the ladder (docs/cuda_ladder.md): a thread for each output, which reads
@@ -11,17 +12,6 @@ namespace attune::kernels::cuda::naive {
 namespace {
 
 // ---- kernels ----
-
-// Element (n, h, w, c) of a tensor [N, height, width, channels], from its position.
-struct Element {
-  std::int64_t n, h, w, c;
-
-  __device__ Element(std::int64_t i, std::int64_t height, std::int64_t width, std::int64_t channels)
-      : n(i / channels / width / height),
-        h(i / channels / width % height),
-        w(i / channels % width),
-        c(i % channels) {}
-};
 
 // The output coordinate that sees input coordinate `in` through a tap at offset `tap`, or -1.
 __device__ inline std::int64_t output_seeing(std::int64_t in, std::int64_t tap, std::int64_t stride,
@@ -142,22 +132,8 @@ void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& s
         dw[element] = static_cast<T>(before + sum.value);
       });
   if (bias.db != nullptr) {
-    conv2d_backward_bias(bias.db, dy, shape.output_pixels(), shape.k, bias.accumulate);
+    reduce_sum(bias.db, dy, 1, shape.output_pixels(), shape.k, T(1), bias.accumulate);
   }
-}
-
-template <typename T>
-void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
-                          bool accumulate) {
-  reduce_middle<Sum>(
-      {1, pixels, channels},
-      [=] __device__(Sum & sum, std::int64_t, std::int64_t pixel, std::int64_t c) {
-        sum.value += static_cast<double>(dy[pixel * channels + c]);
-      },
-      [=] __device__(std::int64_t c, const Sum& sum) {
-        const double before = accumulate ? static_cast<double>(db[c]) : 0.0;
-        db[c] = static_cast<T>(before + sum.value);
-      });
 }
 
 template void conv2d_forward(float*, const float*, const float*, const Conv2dShape&,
@@ -172,7 +148,5 @@ template void conv2d_backward_weight(float*, const float*, const float*, const C
                                      const Conv2dBiasGradient<float>&);
 template void conv2d_backward_weight(double*, const double*, const double*, const Conv2dShape&,
                                      bool, const Conv2dBiasGradient<double>&);
-template void conv2d_backward_bias(float*, const float*, std::int64_t, std::int64_t, bool);
-template void conv2d_backward_bias(double*, const double*, std::int64_t, std::int64_t, bool);
 
 }  // namespace attune::kernels::cuda::naive

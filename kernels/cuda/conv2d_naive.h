@@ -17,8 +17,4 @@ template <typename T>
 void conv2d_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape& shape,
                             bool accumulate, const Conv2dBiasGradient<T>& bias);
 
-template <typename T>
-void conv2d_backward_bias(T* db, const T* dy, std::int64_t pixels, std::int64_t channels,
-                          bool accumulate);
-
 }  // namespace attune::kernels::cuda::naive

@@ -2,8 +2,10 @@
 
 #include <array>
 #include <string>
+#include <type_traits>
 
 #include "attune/kernels/cuda/backend.h"
+#include "attune/kernels/cuda/elementwise.h"
 #include "attune/kernels/cuda/gemm.h"
 #include "attune/kernels/cuda/runtime.h"
 #include "attune/kernels/error.h"
@@ -28,30 +30,27 @@ cublasHandle_t handle() {
   return own;
 }
 
-cublasStatus_t call(cublasHandle_t blas, cublasOperation_t op_b, cublasOperation_t op_a,
-                    std::int64_t n, std::int64_t m, std::int64_t k, float beta, const float* b,
-                    std::int64_t b_row, const float* a, std::int64_t a_row, float* c) {
-  const float one = 1;
-  return cublasSgemm_64(blas, op_b, op_a, n, m, k, &one, b, b_row, a, a_row, &beta, c, n);
-}
-
-cublasStatus_t call(cublasHandle_t blas, cublasOperation_t op_b, cublasOperation_t op_a,
-                    std::int64_t n, std::int64_t m, std::int64_t k, double beta, const double* b,
-                    std::int64_t b_row, const double* a, std::int64_t a_row, double* c) {
-  const double one = 1;
-  return cublasDgemm_64(blas, op_b, op_a, n, m, k, &one, b, b_row, a, a_row, &beta, c, n);
-}
-
 }  // namespace
 
 template <typename T>
 void gemm(T* c, const T* a, const T* b, std::int64_t m, std::int64_t n, std::int64_t k,
           bool transpose_a, bool transpose_b, bool accumulate) {
   if (m == 0 || n == 0) return;
-  if (k == 0) return simt_gemm(c, a, b, m, n, k, transpose_a, transpose_b, accumulate);
+  if (k == 0) {  // cuBLAS refuses rows of no elements
+    if (!accumulate) fill(c, T(0), m * n);
+    return;
+  }
+  const auto product = [] {
+    if constexpr (std::is_same_v<T, float>) {
+      return cublasSgemm_64;
+    } else {
+      return cublasDgemm_64;
+    }
+  }();
   const auto op = [](bool transpose) { return transpose ? CUBLAS_OP_T : CUBLAS_OP_N; };
-  check_blas(call(handle(), op(transpose_b), op(transpose_a), n, m, k, accumulate ? T(1) : T(0), b,
-                  transpose_b ? k : n, a, transpose_a ? m : k, c),
+  const T one = 1, beta = accumulate ? 1 : 0;
+  check_blas(product(handle(), op(transpose_b), op(transpose_a), n, m, k, &one, b,
+                     transpose_b ? k : n, a, transpose_a ? m : k, &beta, c, n),
              "gemm");
 }
 

@@ -8,11 +8,6 @@ namespace {
 
 // ---- kernels ----
 
-template <typename T>
-__device__ T value_or(const T* values, std::int64_t channel, T otherwise) {
-  return values != nullptr ? values[channel] : otherwise;
-}
-
 // The output channel of a filter element, by FilterChannels' formula.
 __device__ inline std::int64_t channel_of(const FilterChannels& filter, std::int64_t element) {
   return filter.channel(element / (filter.middle * filter.inner), element % filter.inner);

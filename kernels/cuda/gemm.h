@@ -9,9 +9,4 @@ template <typename T>
 void gemm(T* c, const T* a, const T* b, std::int64_t m, std::int64_t n, std::int64_t k,
           bool transpose_a, bool transpose_b, bool accumulate = false);
 
-/// The same by a kernel of this project: what cuBLAS is compared with.
-template <typename T>
-void simt_gemm(T* c, const T* a, const T* b, std::int64_t m, std::int64_t n, std::int64_t k,
-               bool transpose_a, bool transpose_b, bool accumulate = false);
-
 }  // namespace attune::kernels::cuda

@@ -51,14 +51,6 @@ __device__ __forceinline__ void cp_async_16(void* to, const void* from, bool val
                : "memory");
 }
 
-/// The same for 4 bytes.
-__device__ __forceinline__ void cp_async_4(void* to, const void* from, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
-                   static_cast<unsigned>(__cvta_generic_to_shared(to))),
-               "l"(from), "r"(valid ? 4 : 0)
-               : "memory");
-}
-
 /// Closes a group of copies: all that this thread began since the last call.
 __device__ __forceinline__ void cp_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -75,15 +67,6 @@ __device__ __forceinline__ void cp_async_wait() {
 /// l % 8 of matrix l / 8, and gets as r[i] the four bytes (l % 4) of row l / 4 of matrix i.
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
-               : "memory");
-}
-
-/// The same for matrices of 8 x 8 elements of two bytes, each transposed on the way: lane l gets as
-/// r[i] the elements l / 4 of rows l % 4 * 2 and l % 4 * 2 + 1 of matrix i.
-__device__ __forceinline__ void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row)))
                : "memory");

@@ -20,6 +20,23 @@ __device__ inline std::int64_t thread_number() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
+/// Element (n, h, w, c) of a tensor [N, height, width, channels], from its position.
+struct Element {
+  std::int64_t n, h, w, c;
+
+  __device__ Element(std::int64_t i, std::int64_t height, std::int64_t width, std::int64_t channels)
+      : n(i / channels / width / height),
+        h(i / channels / width % height),
+        w(i / channels % width),
+        c(i % channels) {}
+};
+
+/// values[i] of an array that may be missing.
+template <typename T>
+__device__ T value_or(const T* values, std::int64_t i, T otherwise) {
+  return values != nullptr ? values[i] : otherwise;
+}
+
 template <typename Body>
 __global__ void for_each_kernel(std::int64_t count, Body body) {
   const std::int64_t i = thread_number();

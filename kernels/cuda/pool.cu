@@ -8,17 +8,6 @@ namespace {
 
 // ---- kernels ----
 
-// Element (n, h, w, c) of a tensor [N, height, width, channels], from its position.
-struct Element {
-  std::int64_t n, h, w, c;
-
-  __device__ Element(std::int64_t i, std::int64_t height, std::int64_t width, std::int64_t channels)
-      : n(i / channels / width / height),
-        h(i / channels / width % height),
-        w(i / channels % width),
-        c(i % channels) {}
-};
-
 // Calls visit(tap, x_index) for the pixels of output i's window that lie inside the image, in
 // row-major order.
 template <typename Visit>

@@ -28,6 +28,18 @@ struct Count {
   __device__ void add(const Count& other) { value += other.value; }
 };
 
+// The reduction of all `count` elements, for the host.
+template <typename Value, typename Load>
+Value reduce_all(std::int64_t count, const Load& load) {
+  const Workspace<Value> result(1, Device::cuda(current_device()));
+  Value* place = result.data();
+  reduce_middle<Value>({1, count, 1}, load,
+                       [=] __device__(std::int64_t, const Value& value) { *place = value; });
+  Value value;
+  copy_to_host(&value, place, sizeof value);
+  return value;
+}
+
 }  // namespace
 
 // ---- launchers ----
@@ -73,32 +85,18 @@ void reduce_max_backward(T* dx, const T* dy, const std::int64_t* index, std::int
 
 template <typename T>
 double sum_of_squares(const T* x, std::int64_t count) {
-  const Workspace<double> result(1, Device::cuda(current_device()));
-  double* sum_of_all = result.data();
-  reduce_middle<Sum>(
-      {1, count, 1},
-      [=] __device__(Sum & sum, std::int64_t, std::int64_t m, std::int64_t) {
-        sum.value += static_cast<double>(x[m]) * static_cast<double>(x[m]);
-      },
-      [=] __device__(std::int64_t, const Sum& sum) { *sum_of_all = sum.value; });
-  double sum = 0;
-  copy_to_host(&sum, sum_of_all, sizeof sum);
-  return sum;
+  const auto add_square = [=] __device__(Sum & sum, std::int64_t, std::int64_t m, std::int64_t) {
+    sum.value += static_cast<double>(x[m]) * static_cast<double>(x[m]);
+  };
+  return reduce_all<Sum>(count, add_square).value;
 }
 
 template <typename T>
 bool all_finite(const T* x, std::int64_t count) {
-  const Workspace<std::int64_t> result(1, Device::cuda(current_device()));
-  std::int64_t* not_finite = result.data();
-  reduce_middle<Count>(
-      {1, count, 1},
-      [=] __device__(Count & found, std::int64_t, std::int64_t m, std::int64_t) {
-        if (!std::isfinite(x[m])) ++found.value;
-      },
-      [=] __device__(std::int64_t, const Count& found) { *not_finite = found.value; });
-  std::int64_t found = 0;
-  copy_to_host(&found, not_finite, sizeof found);
-  return found == 0;
+  const auto look = [=] __device__(Count & found, std::int64_t, std::int64_t m, std::int64_t) {
+    if (!std::isfinite(x[m])) ++found.value;
+  };
+  return reduce_all<Count>(count, look).value == 0;
 }
 
 template void reduce_sum(float*, const float*, std::int64_t, std::int64_t, std::int64_t, float,

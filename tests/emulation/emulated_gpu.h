@@ -13,10 +13,7 @@ Shared& shared_memory(Where where = Where::current()) {
   return *static_cast<Shared*>(emulation::shared_memory(sizeof(Shared), where));
 }
 inline void cp_async_16(void* to, const void* from, bool valid, Where where = Where::current()) {
-  emulation::cp_async(to, from, 16, valid, where);
-}
-inline void cp_async_4(void* to, const void* from, bool valid, Where where = Where::current()) {
-  emulation::cp_async(to, from, 4, valid, where);
+  emulation::cp_async_16(to, from, valid, where);
 }
 inline void cp_async_commit() { emulation::cp_async_commit(); }
 template <int GroupsLeft>
@@ -24,11 +21,7 @@ void cp_async_wait() {
   emulation::cp_async_wait(GroupsLeft);
 }
 inline void ldmatrix_x4(unsigned (&r)[4], const void* row, Where where = Where::current()) {
-  emulation::ldmatrix_x4(r, row, false, where);
-}
-inline void ldmatrix_x4_transposed(unsigned (&r)[4], const void* row,
-                                   Where where = Where::current()) {
-  emulation::ldmatrix_x4(r, row, true, where);
+  emulation::ldmatrix_x4(r, row, where);
 }
 inline unsigned to_tf32(unsigned x) { return emulation::to_tf32(x); }
 inline unsigned to_bf16_pair(unsigned low, unsigned high) {

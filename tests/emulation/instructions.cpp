@@ -8,19 +8,25 @@ namespace emulation {
 
 std::atomic<long> bank_conflicts{0};
 
+namespace {
+
+constexpr std::size_t kCopyBytes = 16;
+
+}  // namespace
+
 // ---- cp.async
 // ------------------------------------------------------------------------------------
 
 // Neither memcpy nor memset inside Unobserved: that the target is written now and again later, and
 // the source read later, is what the race detector has to see.
-void cp_async(void* to, const void* from, std::size_t bytes, bool valid, Where where) {
+void cp_async_16(void* to, const void* from, bool valid, Where where) {
   const auto misaligned = [&](const void* address) {
-    return reinterpret_cast<std::uintptr_t>(address) % bytes != 0;
+    return reinterpret_cast<std::uintptr_t>(address) % kCopyBytes != 0;
   };
   if (misaligned(to) || (valid && misaligned(from))) fail("misaligned cp.async", where);
-  std::memset(to, 0xff, bytes);
+  std::memset(to, 0xff, kCopyBytes);
   const Unobserved unobserved;
-  this_block->running->copies.back().push_back({to, from, bytes, valid ? bytes : 0});
+  this_block->running->copies.back().push_back({to, from, valid});
 }
 
 void cp_async_commit() {
@@ -32,8 +38,11 @@ void cp_async_wait(std::size_t groups_left) {
   auto& groups = this_block->running->copies;
   while (groups.size() > groups_left + 1) {  // the last one is not committed yet
     for (const PendingCopy& copy : groups.front()) {
-      std::memcpy(copy.to, copy.from, copy.valid);
-      std::memset(static_cast<std::byte*>(copy.to) + copy.valid, 0, copy.bytes - copy.valid);
+      if (copy.valid) {
+        std::memcpy(copy.to, copy.from, kCopyBytes);
+      } else {
+        std::memset(copy.to, 0, kCopyBytes);
+      }
     }
     groups.pop_front();
   }
@@ -42,9 +51,9 @@ void cp_async_wait(std::size_t groups_left) {
 // ---- ldmatrix
 // ------------------------------------------------------------------------------------
 
-void ldmatrix_x4(unsigned (&r)[4], const void* row, bool transposed, Where where) {
+void ldmatrix_x4(unsigned (&r)[4], const void* row, Where where) {
   struct Row {
-    std::uint16_t element[8];
+    unsigned word[4];
     unsigned bank;  // of the 8 groups of banks that are 16 bytes wide
   };
   struct Registers {
@@ -54,23 +63,17 @@ void ldmatrix_x4(unsigned (&r)[4], const void* row, bool transposed, Where where
   if (address % 16 != 0) fail("misaligned ldmatrix", where);
   Row mine;
   // Read here, in each lane's own name, so that the race detector sees who reads what.
-  std::memcpy(mine.element, row, sizeof mine.element);
+  std::memcpy(mine.word, row, sizeof mine.word);
   mine.bank = static_cast<unsigned>(address / 16 % 8);
 
-  const auto load = [transposed](const Row* const* rows, Registers* const* registers) {
+  const auto load = [](const Row* const* rows, Registers* const* registers) {
     for (int matrix = 0; matrix < 4; ++matrix) {
       const Row* const* rows_of_matrix = rows + std::ptrdiff_t{8} * matrix;
       unsigned banks = 0;
       for (int i = 0; i < 8; ++i) banks |= 1U << rows_of_matrix[i]->bank;
       bank_conflicts += 8 - std::popcount(banks);
       for (int lane = 0; lane < 32; ++lane) {
-        std::uint16_t pair[2];
-        for (int i = 0; i < 2; ++i) {
-          const int a = lane / 4;
-          const int b = lane % 4 * 2 + i;
-          pair[i] = transposed ? rows_of_matrix[b]->element[a] : rows_of_matrix[a]->element[b];
-        }
-        std::memcpy(&registers[lane]->r[matrix], pair, sizeof pair);
+        registers[lane]->r[matrix] = rows_of_matrix[lane / 4]->word[lane % 4];
       }
     }
   };

@@ -14,11 +14,11 @@ namespace emulation {
 extern std::atomic<long> bank_conflicts;
 
 /// The copy takes place when cp_async_wait() demands it; until then the target is a NaN.
-void cp_async(void* to, const void* from, std::size_t bytes, bool valid, Where where);
+void cp_async_16(void* to, const void* from, bool valid, Where where);
 void cp_async_commit();
 void cp_async_wait(std::size_t groups_left);
 
-void ldmatrix_x4(unsigned (&r)[4], const void* row, bool transposed, Where where);
+void ldmatrix_x4(unsigned (&r)[4], const void* row, Where where);
 
 unsigned to_tf32(unsigned x);
 unsigned to_bf16_pair(unsigned low, unsigned high);

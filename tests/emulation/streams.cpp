@@ -109,14 +109,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return error;
 }
 
-cudaError_t cudaDeviceSynchronize() {
-  const std::lock_guard lock(mutex());
-  for (EmulatedStream* stream : streams()) {
-    if (const cudaError_t error = cudaStreamSynchronize(stream)) return error;
-  }
-  return cudaSuccess;
-}
-
 // ---- events ----
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned /*flags*/) {

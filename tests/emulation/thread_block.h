@@ -39,8 +39,7 @@ struct Where {
 struct PendingCopy {
   void* to;
   const void* from;
-  std::size_t bytes;  ///< to be written ...
-  std::size_t valid;  ///< ... of which this many are copied, and the others zero
+  bool valid;  ///< otherwise zeros are written
 };
 
 struct Thread {
