@@ -43,6 +43,11 @@ if(ATTUNE_CUDA_BACKEND STREQUAL "nvcc")
   set(ATTUNE_CUDA_INCLUDE_DIRS "${CUDAToolkit_INCLUDE_DIRS}")
 endif()
 
+# The version by hand: CMake 3.25 does not know that nvcc has C++20. Registers that do not suffice
+# cost more than any warning is worth: they fail the build.
+set(ATTUNE_NVCC_OPTIONS -std=c++20 --expt-relaxed-constexpr --extended-lambda
+  -Xptxas=-warn-spills,-Werror -Xcompiler=-Wall,-Wextra)
+
 # attune_cuda_sources(<a.cu> ...): adds CUDA sources to the library.
 function(attune_cuda_sources)
   target_sources(attune PRIVATE ${ARGN})
@@ -50,9 +55,7 @@ function(attune_cuda_sources)
     set_source_files_properties(${ARGN} TARGET_DIRECTORY attune PROPERTIES
       LANGUAGE CXX COMPILE_OPTIONS -Wno-unknown-pragmas)
   else()
-    # The flag by hand: CMake 3.25 does not know that nvcc has C++20. Registers that do not suffice
-    # cost more than any warning is worth: they fail the build.
-    set_source_files_properties(${ARGN} TARGET_DIRECTORY attune PROPERTIES COMPILE_OPTIONS
-      "-std=c++20;--expt-relaxed-constexpr;--extended-lambda;-Xptxas=-warn-spills,-Werror;-Xcompiler=-Wall,-Wextra")
+    set_source_files_properties(${ARGN} TARGET_DIRECTORY attune PROPERTIES
+      COMPILE_OPTIONS "${ATTUNE_NVCC_OPTIONS}")
   endif()
 endfunction()
