@@ -169,6 +169,7 @@ TEST_CASE("paper: findings fail where they should") {
   const auto runs = [](double lr, double tune, double deploy, std::int64_t tune_bytes) {
     const auto row = [&](const char* mode, double accuracy, std::int64_t bytes) {
       return Row{{"table", "sweep"},
+                 {"network", "resnet20"},
                  {"share", 1},
                  {"batch", 4},
                  {"lr", lr},
