@@ -156,6 +156,7 @@ TEST_CASE("predict is forward of a few images at a time", "[resnet]") {
 }
 
 TEST_CASE("predict refuses what would depend on other images, or on chance") {
+  const DefaultDevice on_cpu(Device::cpu);  // where images go apart
   const Network network(Mode::eval);
   network.net->set_mode(Mode::train);
   CHECK_THROWS_WITH(predict(*network.net, network.x, 1),
