@@ -77,6 +77,7 @@ std::string to_csv(const std::vector<Row>& rows) {
   std::string text = fmt::format("{}\n", fmt::join(columns, ","));
   for (const Row& row : rows) {
     std::vector<std::string> cells;
+    cells.reserve(columns.size());
     for (const std::string& column : columns) cells.push_back(csv_cell(row.value(column, Row())));
     text += fmt::format("{}\n", fmt::join(cells, ","));
   }
