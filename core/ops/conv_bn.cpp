@@ -316,7 +316,7 @@ FoldedConv fold_conv_bn(const ConvBNTensors& t, const kernels::FilterChannels& f
   return folded;
 }
 
-Tensor conv_bn_train(ConvBNTensors t, const ConvBNSettings& settings) {
+Tensor conv_bn_train(const ConvBNTensors& t, const ConvBNSettings& settings) {
   const char* op = "conv_bn_train";
   const OpTimer timer(op);
   const Convolution conv = checked_convolution(op, t, settings);

@@ -59,7 +59,7 @@ struct ConvBNSettings {
 };
 
 /// Train: batch statistics, which gradients flow through; updates the running ones.
-Tensor conv_bn_train(ConvBNTensors tensors, const ConvBNSettings& settings);
+Tensor conv_bn_train(const ConvBNTensors& tensors, const ConvBNSettings& settings);
 
 /// Eval: running statistics as constants, the convolution's output kept.
 Tensor conv_bn_eval(const ConvBNTensors& tensors, const ConvBNSettings& settings);

@@ -59,7 +59,7 @@ fs::path Lab::pretrained(const std::string& other_net) {
   std::string name = pretrained_name(net);
   std::replace(name.begin(), name.end(), ' ', '_');
   const fs::path folder = options_.run.out / "pretrained" / name;
-  const fs::path weights = folder.string() + ".safetensors";
+  fs::path weights = folder.string() + ".safetensors";
   if (fs::exists(weights)) return weights;  // written when the training has ended
 
   const Task& source = transfer().source;

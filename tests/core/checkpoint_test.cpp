@@ -39,7 +39,7 @@ TEST_CASE("checkpoint: everything comes back") {
       .epoch = 3,
       .batch = 17,
       .step = 1'000'000'000'000,
-      .run = "{\"any\": \"text\"}",
+      .run = R"({"any": "text"})",
       .metadata = {{"attune.net", "resnet20"}, {"key", "value"}}};
   save_checkpoint(path, saved);
   const Checkpoint loaded = load_checkpoint(path);

@@ -52,8 +52,8 @@ std::string read_bytes(const fs::path& path) {
 /// {"<name>":{"dtype":...}} without the outer braces.
 std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
                   const std::string& offsets) {
-  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":[" + shape +
-         "],\"data_offsets\":[" + offsets + "]}";
+  return "\"" + name + R"(":{"dtype":")" + dtype + R"(","shape":[)" + shape +
+         R"(],"data_offsets":[)" + offsets + "]}";
 }
 
 const Tensor& find(const SafetensorsFile& file, const std::string& name) {
@@ -115,8 +115,8 @@ TEST_CASE("safetensors: the layout of a written file") {
                      {"a", Tensor::full({1}, 2)},
                      {"d", Tensor::full({1}, 3, DType::float64)}},
                     {{"k", "v"}});
-  const std::string header = "{\"__metadata__\":{\"k\":\"v\"}," + entry("d", "F64", "1", "0,8") +
-                             "," + entry("a", "F32", "1", "8,12") + "," +
+  const std::string header = R"({"__metadata__":{"k":"v"},)" + entry("d", "F64", "1", "0,8") + "," +
+                             entry("a", "F32", "1", "8,12") + "," +
                              entry("b", "F32", "2", "12,20") + "," +
                              entry("u", "U8", "1", "20,21") + "}";
   const std::string padded = header + std::string((8 - header.size() % 8) % 8, ' ');

@@ -145,10 +145,10 @@ cudaError_t cudaFuncSetAttribute(Kernel* /*kernel*/, cudaFuncAttribute /*attribu
 struct cudaLaunchConfig_t {  // gridDim and blockDim are taken, see cuda_runtime.h
   dim3 grid;
   dim3 block;
-  std::size_t dynamicSmemBytes;
-  cudaStream_t stream;
-  void* attrs;
-  unsigned numAttrs;
+  std::size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+  void* attrs = nullptr;
+  unsigned numAttrs = 0;
 };
 
 template <typename... Parameters, typename... Arguments>

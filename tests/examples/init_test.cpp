@@ -28,7 +28,7 @@ std::string write_weights(const RunDirectory& directory, const std::string& name
   Generator generator{1, 0};
   const auto net = make_resnet("resnet20", {.classes = classes, .shortcut = shortcut}, generator);
   if (deployed) net->deploy();
-  const std::string path = (directory / name).string();
+  std::string path = (directory / name).string();
   save_weights(*net, path, {.head = "linear"});
   return path;
 }

@@ -119,6 +119,7 @@ std::vector<Row> measure(Lab& lab, const Attack& attack, bool frozen, std::int64
     }
   }
   std::vector<Row> rows;
+  rows.reserve(attempts.size());
   for (const Attempt& attempt : attempts) {
     rows.push_back(
         {{"mode", to_string(attempt.mode)},

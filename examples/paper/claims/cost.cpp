@@ -61,6 +61,7 @@ struct Contender {
 
 std::vector<Contender> contenders(std::int64_t channels) {
   std::vector<Contender> all;
+  all.reserve(kModeNames.size());
   for (const char* const mode : kModeNames) all.emplace_back(mode, channels);
   return all;
 }
@@ -101,6 +102,7 @@ std::vector<Row> measure_block(std::int64_t channels, std::int64_t size, std::in
     for (Contender& contender : all) run(contender, x, grad);
   }
   std::vector<Row> rows;
+  rows.reserve(all.size());
   for (const Contender& contender : all) {
     rows.push_back({{"mode", contender.mode},
                     {"forward_ms", median(contender.forward)},

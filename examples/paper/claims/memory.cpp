@@ -27,7 +27,7 @@ struct Size {
 
 struct Step {
   MemoryUse use;
-  std::int64_t weight_bytes;  // of what is trained
+  std::int64_t weight_bytes = 0;  // of what is trained
 };
 
 /// Forward and backward of a network in a mode, on a device.
@@ -158,6 +158,7 @@ void report_steps(Report& report, const std::vector<Row>& rows) {
   for (const auto& [key, group] : group_by(rows, {"size", "batch"})) {
     for (const char* const field : {"saved_bytes", "peak_bytes"}) {
       std::vector<double> values;
+      values.reserve(kModes.size());
       for (const Mode mode : kModes) {
         values.push_back(number(where(group, {{"mode", to_string(mode)}}).at(0), field));
       }
