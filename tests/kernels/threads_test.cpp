@@ -47,7 +47,7 @@ TEST_CASE("threads: pieces of work run apart, each on one thread") {
             });
           }) == "the first");
     CHECK(num_threads() == count);
-    CHECK(others <= 19);
+    CHECK(others == (count == 1 ? 0 : 19));  // one thread ends there, several do the rest
   }
 }
 
