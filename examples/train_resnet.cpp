@@ -47,7 +47,6 @@ void add_options(CLI::App& app, TrainOptions& options) {
                     "Share of the target spread over all classes");
   add_number_option(app, "--ema", options.ema, Limits::below_one,
                     "Decay of averaged weights, which are tested and saved instead (0: none)");
-  add_cuda_graph_option(app, options.cuda_graph);
   add_mode_option(app, options.mode);
   add_resume_options(app, options.resume, options.checkpoint_every);
 }
@@ -86,9 +85,6 @@ void add_row(std::optional<CsvFile>& metrics, std::size_t number, const EpochRes
 
 int run(TrainOptions options) {
   const InterruptGuard guard;
-  if (options.cuda_graph && options.run.device.device.type != DeviceType::cuda) {
-    throw UsageError("--cuda-graph is for --device cuda: only a GPU repeats a step by itself");
-  }
   const DeviceScope device(options.run.device);
   const Bfloat16Saves rounding(options.run.keep_bf16);
   apply_settings(options.run);
@@ -119,13 +115,12 @@ int run(TrainOptions options) {
   std::cout << fmt::format("{} ({} parameters) on {}: {} images to train on, {} to test on\n",
                            options.run.net, network.net->parameter_count(), task.name,
                            task.train->size(), task.test->size());
-  std::cout << fmt::format(
-                   "mode {} ({}), {}, learning rate up to {:g}\n", to_string(options.chosen_mode()),
-                   describe(options.run.device, options.run.dtype()),
-                   checkpoint.empty()
-                       ? network.origin
-                       : fmt::format("resuming {} at {}", checkpoint.string(), trainer.place()),
-                   options.chosen_lr())
+  std::cout << fmt::format("mode {} ({}), {}, learning rate up to {:g}\n",
+                           to_string(options.chosen_mode()), describe(options.run),
+                           checkpoint.empty() ? network.origin
+                                              : fmt::format("resuming {} at {}",
+                                                            checkpoint.string(), trainer.place()),
+                           options.chosen_lr())
             << std::flush;
   for (std::size_t i = 0; i < trainer.epochs().size(); ++i) {
     add_row(metrics, i + 1, trainer.epochs()[i]);

@@ -100,8 +100,19 @@ const ModeResult* Comparison::find(Mode mode) const {
   return nullptr;
 }
 
+Contender make_contender(ModeResult result, std::shared_ptr<Module> net,
+                         std::unique_ptr<Optimizer> optimizer, bool cuda_graph) {
+  const TrainingStepOptions options{.cuda_graph = cuda_graph};
+  auto step = std::make_unique<TrainingStep>(*net, *optimizer, options);
+  return {.result = std::move(result),
+          .net = std::move(net),
+          .optimizer = std::move(optimizer),
+          .step = std::move(step)};
+}
+
 void step_in_turn(std::vector<Contender>& contenders, std::int64_t step, double lr_factor,
-                  const LossFunction& loss, const StepObserver& observe, bool profile) {
+                  const std::function<StepResult(TrainingStep&)>& take_step,
+                  const StepObserver& observe, bool profile) {
   const Generator dropout = default_generator();
   for (std::size_t turn = 0; turn < contenders.size(); ++turn) {
     const std::size_t first = static_cast<std::size_t>(step) % contenders.size();
@@ -112,7 +123,7 @@ void step_in_turn(std::vector<Contender>& contenders, std::int64_t step, double 
     default_generator() = dropout;
     std::optional<ProfileScope> recording;
     if (profile && step >= kProfileWarmUp) recording.emplace(result.profile);
-    const StepResult last = train_step(*contender.net, *contender.optimizer, loss);
+    const StepResult last = take_step(*contender.step);
     recording.reset();
     result.loss.push_back(last.loss);
     result.milliseconds.push_back(last.milliseconds);
@@ -131,6 +142,7 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
   const auto net = build_network(source, options.run).net;
   const DataLoader batches = training_batches(source, options.run);
   Sgd optimizer(net->parameters(), sgd_options(options.pretrain_lr, options));
+  TrainingStep training(*net, optimizer, {.cuda_graph = options.run.cuda_graph});
   const std::int64_t steps = options.pretrain_epochs * batches.batches();
   const LrSchedule schedule = one_cycle(std::max<std::int64_t>(steps, 1));
 
@@ -140,7 +152,7 @@ Pretrained pretrain(const Transfer& transfer, const CompareOptions& options) {
     for (const Batch& batch : batches.epoch(epoch)) {
       if (interrupted()) break;
       optimizer.set_lr_factor(schedule(step));
-      const StepResult result = train_step(*net, optimizer, batch);
+      const StepResult result = training.run(batch);
       if (!result.finite()) {
         throw Error(
             fmt::format("pretraining diverged: the loss of step {} is {} (try a smaller "
@@ -180,20 +192,19 @@ Comparison fine_tune(const Pretrained& pretrained, const Task& target,
   const DataLoader test = test_batches(target, options.run);
   const Batch probe = *batches.epoch(0).next();
 
-  const std::vector<ModeResult> results = contenders_of(options);
+  std::vector<ModeResult> results = contenders_of(options);
   const auto images = target.test->size() * static_cast<std::int64_t>(results.size());
   Progress before("test", images, "images", options.run.progress);
   std::vector<Contender> contenders;
-  for (const ModeResult& result : results) {
-    Contender contender{.result = result, .net = {}, .optimizer = {}};
+  for (ModeResult& result : results) {
     const auto copy = [&] { return build_copy(result, pretrained, target, options.run); };
     // Measuring changes running statistics in Mode::train: on a copy of its own.
-    contender.result.memory = measure_memory(*copy(), probe);
-    contender.net = copy();
-    contender.optimizer =
-        std::make_unique<Sgd>(trainable(*contender.net), sgd_options(options.lr, options));
-    contender.result.accuracy_before = test_accuracy(*contender.net, result.mode, test, before);
-    contenders.push_back(std::move(contender));
+    result.memory = measure_memory(*copy(), probe);
+    const auto net = copy();
+    result.accuracy_before = test_accuracy(*net, result.mode, test, before);
+    auto optimizer = std::make_unique<Sgd>(trainable(*net), sgd_options(options.lr, options));
+    contenders.push_back(
+        make_contender(std::move(result), net, std::move(optimizer), options.run.cuda_graph));
   }
   before.finish();
 
@@ -207,8 +218,9 @@ Comparison fine_tune(const Pretrained& pretrained, const Task& target,
     for (const Batch& batch : batches.epoch(epoch)) {
       if (finished()) break;
       std::string note;
-      step_in_turn(contenders, step, schedule(step), cross_entropy(batch), observe,
-                   options.run.profile);
+      step_in_turn(
+          contenders, step, schedule(step), [&](TrainingStep& next) { return next.run(batch); },
+          observe, options.run.profile);
       for (const Contender& contender : contenders) {
         note += fmt::format("{} {} ", to_string(contender.result.mode),
                             loss_text(contender.result.loss.back()));

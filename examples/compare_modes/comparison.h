@@ -84,13 +84,18 @@ struct Contender {
   ModeResult result;
   std::shared_ptr<Module> net;
   std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<TrainingStep> step;  ///< of the two
 };
 
-/// Trains each by one step, at `lr_factor` times its rate, except those that have diverged. Another
-/// one goes first each time, so that nobody always finds the caches warm; dropout drops the same in
-/// all of them. With `profile`, steps after the warm-up are recorded.
+Contender make_contender(ModeResult result, std::shared_ptr<Module> net,
+                         std::unique_ptr<Optimizer> optimizer, bool cuda_graph = false);
+
+/// Trains each by one step, `take_step`, at `lr_factor` times its rate, except those that have
+/// diverged. Another one goes first each time, so that nobody always finds the caches warm; dropout
+/// drops the same in all of them. With `profile`, steps after the warm-up are recorded.
 void step_in_turn(std::vector<Contender>& contenders, std::int64_t step, double lr_factor,
-                  const LossFunction& loss, const StepObserver& observe, bool profile = false);
+                  const std::function<StepResult(TrainingStep&)>& take_step,
+                  const StepObserver& observe, bool profile = false);
 bool all_diverged(const std::vector<Contender>& contenders);
 
 /// Fine-tunes copies of the pretrained network on the target task, one in each mode, side by side:

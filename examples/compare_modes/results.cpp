@@ -77,14 +77,14 @@ std::string settings_text(const Comparison& comparison, const CompareOptions& op
                                      options.pretrain_epochs, options.pretrain_lr)
                        : "",
       comparison.target, options.epochs, options.lr, run.batch_size, options.momentum,
-      options.weight_decay, describe(run.device, run.dtype()), to_string(run.recompute),
+      options.weight_decay, describe(run), to_string(run.recompute),
       run.keep_bf16 ? " keeping bf16," : "", run.seed, num_threads(), version);
 }
 
 std::string to_text(const Comparison& comparison, const CompareOptions& options) {
   std::string text =
       fmt::format("{}, fine-tuned on {} ({})\n\n", pretraining(comparison.pretrained),
-                  comparison.target, describe(options.run.device, options.run.dtype()));
+                  comparison.target, describe(options.run));
   const Table table = result_table(comparison);
   text += text_table(table.header, table.rows) + "\n" + table_legend() + "\n";
   const ModeResult* eval = comparison.find(Mode::eval);

@@ -191,6 +191,11 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group("Training");
+  CLI::Option* const graph =
+      app.add_flag("--cuda-graph", options.cuda_graph,
+                   "Have a GPU record a step and repeat it as a whole: the same results, sooner "
+                   "where kernels are small")
+          ->group("Training");
   app.add_option_function<std::string>(
          "--recompute",
          [&options](const std::string& text) {
@@ -219,6 +224,7 @@ void add_run_options(CLI::App& app, RunOptions& options) {
       ->group("Output");
   app.add_flag("--profile", options.profile,
                "At the end, print where the time of a step went, layer by layer")
+      ->excludes(graph)
       ->group("Output");
   add_progress_option(app, options.progress);
   add_config_option(app);
@@ -271,14 +277,6 @@ void add_mode_option(CLI::App& app, std::optional<Mode>& mode) {
       ->group("Training");
 }
 
-void add_cuda_graph_option(CLI::App& app, bool& cuda_graph) {
-  app.add_flag("--cuda-graph", cuda_graph,
-               "Have a GPU record a step and repeat it as a whole: the same results, sooner where "
-               "kernels are small")
-      ->excludes(app.get_option("--profile"))
-      ->group("Training");
-}
-
 void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every) {
   app.add_option("--resume", resume,
                  "Go on from a checkpoint, to the very results of a run that was never stopped; "
@@ -309,6 +307,10 @@ void add_modes_option(CLI::App& app, std::vector<Mode>& modes) {
   });
 }
 
+std::string describe(const RunOptions& options) {
+  return describe(options.device, options.dtype()) + (options.cuda_graph ? ", recorded steps" : "");
+}
+
 nlohmann::json settings_json(const RunOptions& options) {
   return {{"version", version},
           {"net", options.net},
@@ -324,6 +326,7 @@ nlohmann::json settings_json(const RunOptions& options) {
           {"threads", num_threads()},
           {"recompute", to_string(options.recompute)},
           {"keep_bf16", options.keep_bf16},
+          {"cuda_graph", options.cuda_graph},
           {"workers", options.workers},
           {"resident", options.resident ? nlohmann::json(*options.resident) : "auto"}};
 }

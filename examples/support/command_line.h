@@ -54,7 +54,8 @@ struct RunOptions {
   bool use_double = false;
   std::uint64_t seed = 1;
   DeviceOptions device = {};
-  int threads = 0;  ///< 0: the library's default
+  int threads = 0;          ///< 0: the library's default
+  bool cuda_graph = false;  ///< a GPU records a step and repeats it
   Recompute recompute = {};
   bool keep_bf16 = false;  ///< what backward needs is rounded (Bfloat16Saves)
   std::filesystem::path out = {};
@@ -94,12 +95,13 @@ void add_number_option(CLI::App& app, const char* name, std::optional<double>& v
 
 /// Adds --mode, one of auto (nothing), train, eval, tune, deploy.
 void add_mode_option(CLI::App& app, std::optional<Mode>& mode);
-/// Adds --cuda-graph, which is not for --profile, after the shared options.
-void add_cuda_graph_option(CLI::App& app, bool& cuda_graph);
 /// Adds --resume, "auto" or a file, and --checkpoint-every.
 void add_resume_options(CLI::App& app, std::string& resume, std::int64_t& checkpoint_every);
 /// Adds --modes, a list of them, each at most once.
 void add_modes_option(CLI::App& app, std::vector<Mode>& modes);
+
+/// "cpu, fp32" or "cuda:0, tf32, recorded steps": how a run computes.
+std::string describe(const RunOptions& options);
 
 /// The shared options and the library's version, for a summary.json.
 nlohmann::json settings_json(const RunOptions& options);

@@ -35,6 +35,9 @@ class WithoutDropout {
 }  // namespace
 
 void apply_settings(const RunOptions& options) {
+  if (options.cuda_graph && options.device.device.type != DeviceType::cuda) {
+    throw UsageError("--cuda-graph is for --device cuda: only a GPU repeats a step by itself");
+  }
   if (options.threads > 0) set_num_threads(options.threads);
   manual_seed(options.seed);
 }
@@ -53,56 +56,52 @@ LossFunction cross_entropy(const Batch& batch, double label_smoothing) {
   };
 }
 
-StepResult train_step(Module& net, Optimizer& optimizer, const LossFunction& loss_of) {
-  const auto start = std::chrono::steady_clock::now();
-  StepResult result;
-  optimizer.zero_grad();
-  const Tensor loss = loss_of(net);
-  result.loss = loss.item();
-  if (result.finite()) {
-    loss.backward();
-    optimizer.step();
-  }
-  synchronize(loss.device());
-  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
-  result.milliseconds = spent.count();
-  return result;
-}
-
-StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
-                      double label_smoothing) {
-  return train_step(net, optimizer, cross_entropy(batch, label_smoothing));
-}
-
 TrainingStep::TrainingStep(Module& net, Optimizer& optimizer, const TrainingStepOptions& options)
     : net_(net), optimizer_(optimizer), options_(options) {}
 
 StepResult TrainingStep::run(const Batch& batch) {
-  const auto start = std::chrono::steady_clock::now();
-  if (!options_.cuda_graph) {
-    update(batch.images, batch.targets);
-  } else {
-    if (!graph_) {
-      images_ = batch.images.clone();
-      targets_ = batch.targets.clone();
-      graph_.emplace(images_.device(), [this] { update(images_, targets_); });
-    }
-    images_.copy_(batch.images);
-    targets_.copy_(batch.targets);
+  if (!options_.cuda_graph) return run(cross_entropy(batch, options_.label_smoothing));
+  return timed([&] {
+    if (!graph_) record(batch);
+    recorded_.images.copy_(batch.images);
+    recorded_.targets.copy_(batch.targets);
     graph_->run();
-  }
-  const double loss = loss_.item();  // now, when all is under way, a GPU is waited for
+  });
+}
+
+StepResult TrainingStep::run(const LossFunction& loss_of) {
+  return timed([&] {
+    const Tensor loss = forward(loss_of);
+    if (std::isfinite(loss.item())) update(loss);
+  });
+}
+
+void TrainingStep::record(const Batch& batch) {
+  recorded_.images = batch.images.clone();
+  recorded_.targets = batch.targets.clone();
+  graph_.emplace(batch.images.device(),
+                 [this] { update(forward(cross_entropy(recorded_, options_.label_smoothing))); });
+}
+
+StepResult TrainingStep::timed(const std::function<void()>& step) {
+  const auto start = std::chrono::steady_clock::now();
+  step();
+  const double loss = loss_.item();  // a GPU is waited for when all is under way
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   return {.loss = loss, .milliseconds = spent.count()};
 }
 
-void TrainingStep::update(const Tensor& images, const Tensor& targets) {
+Tensor TrainingStep::forward(const LossFunction& loss_of) {
   optimizer_.zero_grad();
-  const Tensor loss = softmax_cross_entropy(net_(images), targets, options_.label_smoothing);
+  Tensor loss = loss_of(net_);
+  loss_ = loss.detach();
+  return loss;
+}
+
+void TrainingStep::update(const Tensor& loss) {
   loss.backward();
   optimizer_.step();
   if (options_.ema) options_.ema->update();
-  loss_ = loss.detach();
 }
 
 std::string profile_text(const Profile& profile, std::int64_t steps) {

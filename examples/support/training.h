@@ -18,7 +18,8 @@
 
 namespace attune::examples {
 
-/// Applies --threads and --seed. Called once, before anything is built.
+/// Applies --threads and --seed. Called once, before anything is built. Throws UsageError for
+/// --cuda-graph without a GPU.
 void apply_settings(const RunOptions& options);
 
 /// The rate of a training from scratch: up in a quarter of the steps, then down to almost nothing.
@@ -29,7 +30,7 @@ struct StepResult {
   double loss = 0;  ///< before the update
   double milliseconds = 0;
 
-  /// Not so: the run has diverged. train_step() has left the weights alone, TrainingStep has not.
+  /// Not so: the run has diverged.
   bool finite() const;
 };
 
@@ -39,20 +40,18 @@ using LossFunction = std::function<Tensor(Module& net)>;
 /// Cross-entropy on a batch, which must outlive the function.
 LossFunction cross_entropy(const Batch& batch, double label_smoothing = 0);
 
-/// One update: forward, loss, backward, optimizer. The time is that of all four.
-StepResult train_step(Module& net, Optimizer& optimizer, const LossFunction& loss);
-/// With cross-entropy as loss.
-StepResult train_step(Module& net, Optimizer& optimizer, const Batch& batch,
-                      double label_smoothing = 0);
-
 struct TrainingStepOptions {
   double label_smoothing = 0;
   Ema* ema = nullptr;       ///< averages that follow the weights, if any
   bool cuda_graph = false;  ///< recorded once and repeated (attune/core/step_graph.h)
 };
 
-/// One update after the other: forward, cross-entropy, backward, optimizer. A GPU works through all
-/// of them before anybody waits for the loss.
+/// One update after the other: forward, loss, backward, optimizer.
+///
+/// A loss that is not finite is reported, and updates nothing: parameters, the optimizer's state
+/// and the averages stay what they were. (Running statistics are forward's, and have changed.) Only
+/// a recorded step makes its update before anybody can look at the loss; what it leaves then is no
+/// number any more.
 class TrainingStep {
  public:
   /// All that is named here has to live as long as this, where it is.
@@ -60,18 +59,23 @@ class TrainingStep {
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
 
-  /// The time is that of the whole update. With `cuda_graph`, all batches have the shape of the
-  /// first.
+  /// With cross-entropy as loss. With `cuda_graph`, all batches have the shape of the first.
   StepResult run(const Batch& batch);
+  /// With a loss that may be another one each time, so that this is never recorded.
+  StepResult run(const LossFunction& loss);
 
  private:
-  void update(const Tensor& images, const Tensor& targets);
+  /// `step` leaves its loss behind.
+  StepResult timed(const std::function<void()>& step);
+  void record(const Batch& batch);
+  Tensor forward(const LossFunction& loss_of);
+  void update(const Tensor& loss);
 
   Module& net_;
   Optimizer& optimizer_;
   TrainingStepOptions options_;
-  Tensor loss_;              // of the last update
-  Tensor images_, targets_;  // what the recorded step reads
+  Tensor loss_;     // of the last update
+  Batch recorded_;  // what the recorded step reads
   std::optional<StepGraph> graph_;
 };
 

@@ -56,7 +56,7 @@ std::string settings_text(const TrainOptions& options) {
       "one-cycle learning rate up to {:g}, label smoothing {:g}, {}{}, recomputing {},{} seed {}, "
       "{} threads; attune {}.",
       options.epochs, run.batch_size, options.momentum, options.weight_decay, options.chosen_lr(),
-      options.label_smoothing, describe(run.device, run.dtype()),
+      options.label_smoothing, describe(run),
       options.ema > 0 ? fmt::format(", weights averaged with decay {:g}", options.ema) : "",
       to_string(run.recompute), run.keep_bf16 ? " keeping bf16," : "", run.seed, num_threads(),
       version);

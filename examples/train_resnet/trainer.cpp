@@ -119,7 +119,7 @@ void Trainer::run_epochs(const Observer& observe) {
   TrainingStep step(*net_, optimizer_,
                     {.label_smoothing = options_.label_smoothing,
                      .ema = ema_ ? &*ema_ : nullptr,
-                     .cuda_graph = options_.cuda_graph});
+                     .cuda_graph = options_.run.cuda_graph});
   while (position_.epoch() < options_.epochs && !interrupted()) {
     const bool complete = train_epoch(step);
     const double accuracy = complete ? test_accuracy() : kNotMeasured;
@@ -224,7 +224,6 @@ nlohmann::json Trainer::settings() const {
                    {"weight_decay", options_.weight_decay},
                    {"label_smoothing", options_.label_smoothing},
                    {"ema", options_.ema},
-                   {"cuda_graph", options_.cuda_graph},
                    {"mode", to_string(options_.chosen_mode())}});
   return settings;
 }

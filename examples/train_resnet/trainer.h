@@ -29,7 +29,6 @@ struct TrainOptions {
   double weight_decay = 5e-4;
   double label_smoothing = 0;
   double ema = 0;                     ///< decay of averaged weights; 0: there are none
-  bool cuda_graph = false;            ///< a GPU records a step and repeats it
   std::optional<Mode> mode = {};      ///< none: Train from scratch, Tune from a file
   std::string resume = {};            ///< "auto" or a file; empty: start anew
   std::int64_t checkpoint_every = 0;  ///< steps; 0: after each epoch

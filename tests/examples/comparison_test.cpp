@@ -116,10 +116,8 @@ TEST_CASE("contenders take turns, each first once, until they diverge") {
   std::vector<Contender> contenders;
   for (const Mode mode : {Mode::eval, Mode::tune, Mode::deploy}) {
     const auto net = std::make_shared<Linear>(Linear::Options{.in_features = 2, .out_features = 1});
-    contenders.push_back(
-        {.result = {.mode = mode},
-         .net = net,
-         .optimizer = std::make_unique<Sgd>(net->parameters(), SgdOptions{.lr = 0.5})});
+    contenders.push_back(make_contender(
+        {.mode = mode}, net, std::make_unique<Sgd>(net->parameters(), SgdOptions{.lr = 0.5})));
   }
   const Module* const second = contenders[1].net.get();
   std::vector<std::pair<std::int64_t, Mode>> turns;
@@ -128,10 +126,11 @@ TEST_CASE("contenders take turns, each first once, until they diverge") {
       const bool bad = step == 2 && &net == second;
       return sum(net.parameters()[0]) * (bad ? kNan : 1.0);
     };
-    step_in_turn(contenders, step, 0.5, loss,
-                 [&](std::int64_t at, const ModeResult& result, const StepResult&) {
-                   turns.emplace_back(at, result.mode);
-                 });
+    step_in_turn(
+        contenders, step, 0.5, [&](TrainingStep& next) { return next.run(loss); },
+        [&](std::int64_t at, const ModeResult& result, const StepResult&) {
+          turns.emplace_back(at, result.mode);
+        });
   }
   const auto e = Mode::eval, t = Mode::tune, d = Mode::deploy;
   CHECK(

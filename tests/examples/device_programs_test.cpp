@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "attune/core/autograd.h"
 #include "attune/core/device.h"
 #include "attune/core/error.h"
 #include "attune/core/random.h"
@@ -163,16 +165,21 @@ TEST_CASE("the precision is a GPU's, and says so") {
   }
 }
 
-TEST_CASE("train_resnet leaves the same bits with --cuda-graph, and with --resident off") {
+TEST_CASE("steps are recorded by a GPU alone, and have no profile") {
   const RunDirectory directory;
-  if (test_device() == Device::cpu) {
-    check_error(run(directory, kTrain + " --cuda-graph"), 2,
+  for (const std::string& program : {kTrain, kCompare}) {
+    check_error(run(directory, program + " --cuda-graph"), 2,
                 "--cuda-graph is for --device cuda: only a GPU repeats a step by itself");
-    return;
+    check_error(run(directory, program + " --cuda-graph --profile --device cuda"), 2,
+                "--cuda-graph");
   }
+}
+
+TEST_CASE("train_resnet leaves the same bits with --cuda-graph, and with --resident off") {
+  if (test_device() == Device::cpu) return;
+  const RunDirectory directory;
   const std::string command =
       kTrain + " --limit 12 --batch-size 4 --epochs 1 --progress off" + on_device();
-  check_error(run(directory, command + " --cuda-graph --profile"), 2, "--cuda-graph");
   check_error(run(directory, command + " --resident maybe"), 2, "--resident");
   const auto settings = [&](const std::string& out) {
     return results(directory, command + " --out " + (directory / out).string())["settings"];
@@ -183,9 +190,36 @@ TEST_CASE("train_resnet leaves the same bits with --cuda-graph, and with --resid
   CHECK(called["resident"] == false);
   CHECK(repeated["cuda_graph"] == true);
   CHECK(repeated["resident"] == "auto");
+  CHECK(content(directory / "stdout").find(", fp32, recorded steps), from scratch") !=
+        std::string::npos);
   const bool same = content(directory / "called/weights.safetensors") ==
                     content(directory / "repeated/weights.safetensors");  // too many to be printed
   CHECK(same);
+}
+
+TEST_CASE("compare_modes finds the same with --cuda-graph, bit for bit") {
+  if (test_device() == Device::cpu) return;
+  const RunDirectory directory;
+  // As many steps of pretraining as of each mode: one is called, one recorded, one repeated.
+  const std::string command = kCompare +
+                              " --limit 6 --batch-size 2 --pretrain-epochs 1 --epochs 1 "
+                              "--modes tune,deploy --lr 0.0001 --progress off" +
+                              on_device();
+  const auto found = [&](const std::string& more, bool recorded) {
+    nlohmann::json json = results(directory, command + more);
+    CHECK(json["settings"]["cuda_graph"] == recorded);
+    json["settings"].erase("cuda_graph");
+    for (nlohmann::json& mode : json["modes"]) {
+      CHECK(mode["loss"].size() == 3);
+      CHECK(mode["diverged"] == false);
+      mode.erase("ms");
+    }
+    return json;
+  };
+  const nlohmann::json called = found("", false);
+  CHECK(found(" --cuda-graph", true) == called);
+  CHECK(content(directory / "stdout").find(", fp32, recorded steps)") != std::string::npos);
+  CHECK(called["modes"].size() == 2);
 }
 
 TEST_CASE("runs of many steps and epochs have the same bits, recorded or not, resident or not") {
@@ -203,7 +237,7 @@ TEST_CASE("runs of many steps and epochs have the same bits, recorded or not, re
     const examples::Task task = examples::open_task(options.run);
     const auto leave = [&](const std::string& out, bool cuda_graph, std::optional<bool> resident) {
       options.run.out = directory / out;
-      options.cuda_graph = cuda_graph;
+      options.run.cuda_graph = cuda_graph;
       options.run.resident = resident;
       fs::create_directories(options.run.out);
       Generator generator{1, 0};
@@ -225,6 +259,61 @@ TEST_CASE("runs of many steps and epochs have the same bits, recorded or not, re
                         content(directory / "called/weights.safetensors");
       CHECK(same);
     }
+  }
+}
+
+TEST_CASE("a run that diverges, recorded or not, leaves the checkpoint before, and can go on") {
+  const RunDirectory directory;
+  examples::TrainOptions options;
+  options.run.limit = 6;
+  options.run.batch_size = 2;
+  options.run.progress = examples::ProgressStyle::off;
+  options.epochs = 2;
+  options.lr = 0.02;
+  const examples::Task task = examples::open_task(options.run);
+  const auto make_net = [] {
+    Generator generator{1, 0};
+    return std::make_shared<ResNet>(
+        ResNetOptions{.depths = {1, 1}, .width = 4, .stem = ResNetStem::cifar, .classes = 10},
+        generator);
+  };
+  for (const bool recorded : {false, true}) {
+    if (recorded && test_device() == Device::cpu) continue;
+    INFO((recorded ? "recorded" : "called"));
+    options.run.cuda_graph = recorded;
+    options.run.out = directory / "whole";
+    fs::create_directories(options.run.out);
+    examples::Trainer(make_net(), task, options).run([](std::size_t, const auto&) {});
+
+    options.run.out = directory / (recorded ? "recorded" : "called");
+    fs::create_directories(options.run.out);
+    const fs::path checkpoint = options.run.out / "checkpoint.safetensors";
+    const auto net = make_net();
+    std::string saved;
+    std::vector<float> weights;
+    const Tensor scales = net->parameters()[1];
+    examples::Trainer trainer(net, task, options);
+    const std::string message = message_of<examples::Diverged>([&] {
+      trainer.run([&](std::size_t, const auto&) {
+        saved = content(checkpoint);
+        weights = scales.to_vector<float>();
+        const NoGradGuard no_grad;
+        Tensor head = net->head().weight();
+        head.fill_(std::numeric_limits<double>::quiet_NaN());
+      });
+    });
+    CHECK(message.find("training diverged: the loss of step 3 is ") == 0);
+    const bool same_file = content(checkpoint) == saved;  // too much to be printed
+    CHECK(same_file);
+    // Nobody could look before a recorded step made its update.
+    CHECK((scales.to_vector<float>() == weights) == !recorded);
+
+    examples::Trainer again(make_net(), task, options);
+    again.resume(checkpoint);
+    again.run([](std::size_t, const auto&) {});
+    const bool same_end = content(options.run.out / "weights.safetensors") ==
+                          content(directory / "whole" / "weights.safetensors");
+    CHECK(same_end);
   }
 }
 

@@ -226,7 +226,7 @@ TEST_CASE("a run continues only with the settings it began with") {
   // What no result depends on.
   CHECK(error([](TrainOptions& o) { o.run.workers = 2; }).empty());
   CHECK(error([](TrainOptions& o) { o.run.resident = true; }).empty());
-  CHECK(error([](TrainOptions& o) { o.cuda_graph = true; }).empty());
+  CHECK(error([](TrainOptions& o) { o.run.cuda_graph = true; }).empty());
   CHECK(error([](TrainOptions& o) { o.checkpoint_every = 1; }).empty());
 
   save_checkpoint(file, {.model = {}, .run = "{}"});

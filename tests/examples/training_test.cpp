@@ -17,6 +17,8 @@ using namespace attune::examples;
 
 namespace {
 
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
 RunOptions tiny() {
   RunOptions options;
   options.limit = 20;
@@ -58,17 +60,50 @@ TEST_CASE("accuracy is the share of right answers") {
   CHECK(accuracy(net, test_batches(task, tiny()), progress) == 0.1);
 }
 
-TEST_CASE("a step changes the weights, and says if its loss is not finite") {
+TEST_CASE("a step updates all there is, unless its loss is not finite") {
   const auto net = resnet20();
   const Batch batch = *training_batches(open_task(tiny()), tiny()).epoch(0).next();
-  Sgd optimizer(net->parameters(), {.lr = 0.1});
-  const std::vector<float> before = net->head().weight().to_vector<float>();
-  TrainingStep step(*net, optimizer);
+  Sgd optimizer(net->parameters(), {.lr = 0.1, .momentum = 0.9});
+  Ema ema(net->parameters(), {.decay = 0.5});
+  TrainingStep step(*net, optimizer, {.ema = &ema});
+  // Each compared with what it was before: weights, momentum, averages.
+  const auto values = [&] {
+    std::vector<std::vector<double>> all(3);
+    const auto add = [](std::vector<double>& to, const Tensor& tensor) {
+      const auto from = tensor.to_vector<double>();
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    for (const Tensor& parameter : net->parameters()) add(all[0], parameter);
+    for (const auto& [name, tensor] : optimizer.state()) add(all[1], tensor);
+    for (const auto& [name, tensor] : ema.state()) add(all[2], tensor);
+    return all;
+  };
   CHECK(step.run(batch).finite());
-  CHECK(net->head().weight().to_vector<float>() != before);
-  Batch bad = batch;
-  bad.images = Tensor::full(batch.images.shape(), std::numeric_limits<double>::quiet_NaN());
-  CHECK(!step.run(bad).finite());
+  const auto after_one = values();
+  CHECK(step.run(batch).finite());
+  const auto after_two = values();
+  for (std::size_t i = 0; i < 3; ++i) CHECK((after_one[i] == after_two[i]) == false);
+
+  for (const double value : {kNan, std::numeric_limits<double>::infinity()}) {
+    Batch bad = batch;
+    bad.images = Tensor::full(batch.images.shape(), value);
+    CHECK(!step.run(bad).finite());
+    CHECK((values() == after_two) == true);
+  }
+}
+
+TEST_CASE("a step takes any loss") {
+  const Batch batch = *training_batches(open_task(tiny()), tiny()).epoch(0).next();
+  const auto weights_after = [&](const auto& input) {
+    Generator generator{1, 0};
+    const auto net = resnet20({}, generator);
+    Sgd optimizer(net->parameters(), {.lr = 0.1});
+    TrainingStep step(*net, optimizer, {.label_smoothing = 0.1});
+    CHECK(step.run(input).finite());
+    return net->head().weight().to_vector<float>();
+  };
+  CHECK(weights_after(cross_entropy(batch, 0.1)) == weights_after(batch));
+  CHECK(weights_after(cross_entropy(batch, 0.2)) != weights_after(batch));
 }
 
 TEST_CASE("memory is measured without leaving any behind") {

@@ -83,10 +83,9 @@ std::vector<Contender> contenders(Lab& lab, const Recipe& recipe, const SceneBat
     auto optimizer = std::make_unique<Sgd>(
         net->parameters(),
         SgdOptions{.lr = recipe.lr, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true});
-    all.push_back(
-        {.result = {.mode = mode, .memory = measure_memory(*net, probe.images, loss_of(probe))},
-         .net = net,
-         .optimizer = std::move(optimizer)});
+    const ModeResult result{.mode = mode,
+                            .memory = measure_memory(*net, probe.images, loss_of(probe))};
+    all.push_back(make_contender(result, net, std::move(optimizer)));
   }
   return all;
 }
@@ -127,7 +126,8 @@ std::vector<Row> measure(Lab& lab, const Recipe& recipe, std::uint64_t seed) {
   for (std::int64_t step = 0; step < recipe.steps && !all_diverged(all); ++step) {
     if (interrupted()) return {};
     const SceneBatch batch = scenes.batch(step * recipe.batch, recipe.batch);
-    step_in_turn(all, step, schedule(step), loss_of(batch), {});
+    step_in_turn(all, step, schedule(step),
+                 [&](TrainingStep& next) { return next.run(loss_of(batch)); }, {});
   }
 
   const Scenes unseen = test_scenes(target, recipe);
