@@ -6,7 +6,8 @@ usage: benchmarks/gpu.py [--only NAME...] [--device cuda[:N]] [--precision fp32|
 
 As run.py does, the programs take turns, and figures are medians over the rounds. PATH is a Python
 that has torch with CUDA; without one, attune is measured alone. Prints Markdown; FILE gets what the
-programs printed. --quick takes a moment, for a GPU that is emulated.
+programs printed. A case that cannot be measured is reported, and the next one goes on. --quick
+takes a moment, for a GPU that is emulated.
 """
 import argparse
 import datetime
@@ -122,13 +123,20 @@ def main():
 
     runner = Runner(options, "import torch; torch.zeros(1, device='cuda')")
     cases = QUICK if options.quick else {name: CASES[name] for name in options.only or CASES}
-    results = {}
+    results, failures = {}, []
     for name, case in cases.items():
-        ours, theirs = measure(runner, case, options)
+        try:
+            ours, theirs = measure(runner, case, options)
+        except Failure as failure:
+            print(f"### {name}\n\n{failure}", end="\n\n", flush=True)
+            failures.append(name)
+            continue
         results[name] = {"attune": ours, "torch": theirs}
         print(section(name, case, ours, theirs, options), end="\n\n", flush=True)
         if options.json:
             options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if failures:
+        raise Failure(f"could not measure {', '.join(failures)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -203,7 +204,13 @@ void drop_unused(int index) noexcept {
   own.erase(std::remove_if(own.begin(), own.end(), unused), own.end());
 }
 
-// Each block for itself, for a sanitizer that watches an emulated GPU.
+// Whether each block is allocated by itself, so that a sanitizer sees where it ends: one that
+// watches an emulated GPU, or compute-sanitizer, whose user says so.
+bool separate_blocks() {
+  static const bool separate = kSanitized || std::getenv("ATTUNE_CUDA_SEPARATE_BLOCKS") != nullptr;
+  return separate;
+}
+
 void* allocate_alone(std::int64_t bytes) {
   void* block = nullptr;
   const cudaError_t error = cudaMalloc(&block, static_cast<std::size_t>(bytes));
@@ -218,7 +225,7 @@ void* allocate_block(std::int64_t bytes) {
   const std::lock_guard lock(memories().mutex);
   MemoryOfDevice& memory = memory_of(current_device());
   if (memory.chosen != nullptr) return memory.chosen->allocate(bytes);
-  if (kSanitized) return allocate_alone(bytes);
+  if (separate_blocks()) return allocate_alone(bytes);
   if (!memory.common) memory.common = std::make_unique<DeviceMemory>(current_device());
   return memory.common->allocate(bytes);
 }
@@ -231,7 +238,7 @@ void release_block(int index, void* block, std::int64_t bytes) noexcept {
     own.memory->release(block, bytes);
     return drop_unused(index);
   }
-  if (kSanitized) {
+  if (separate_blocks()) {
     cudaFree(block);
   } else {
     memory.common->release(block, bytes);

@@ -3,6 +3,7 @@
 // slices of everything that threads share.
 
 #include <cmath>
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,8 +12,10 @@
 #include "attune/core/ops/image_batch.h"
 #include "attune/core/ops/ops.h"
 #include "attune/core/random.h"
+#include "attune/kernels/cuda/backend.h"
 #include "attune/kernels/cuda_precision.h"
 #include "attune/kernels/reduce.h"
+#include "attune/kernels/sanitizers.h"
 #include "attune/layers/mode.h"
 #include "attune/optim/adam.h"
 #include "attune/optim/ema.h"
@@ -65,6 +68,13 @@ void check_on_both(const std::string& name, const std::vector<Tensor>& inputs, c
 }
 
 }  // namespace
+
+TEST_CASE("small: memory that is released is kept, unless each block is by itself") {
+  const bool separate =
+      kernels::kSanitized || std::getenv("ATTUNE_CUDA_SEPARATE_BLOCKS") != nullptr;
+  Tensor::ones({1000}, DType::float32, Device::cuda(0));
+  CHECK((kernels::cuda::idle_bytes(0) == 0) == separate);
+}
 
 TEST_CASE("small: arithmetic and movement") {
   const Tensor a = random({3, 5, 7}, 1), b = random({5, 1}, 2, 0.5, 2);
