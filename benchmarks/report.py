@@ -81,18 +81,25 @@ def steps_table(ours, theirs):
     if theirs:
         columns += ["PyTorch, ms", ":its layout", "PyTorch / attune"]
     columns += ["saved bytes"] + ["PyTorch's"] * bool(theirs)
-    columns += ["page faults"] + ["PyTorch's"] * bool(theirs)
+    on_gpu = ours[0]["device"] != "cpu"
+    columns += ["peak bytes" if on_gpu else "page faults"] + ["PyTorch's"] * bool(theirs)
+
+    def peak_or_faults(series):
+        if on_gpu:
+            return f"{series.last('peak_bytes_above_start'):,}"
+        return f"{series.median('page_faults'):.0f}"
+
     rows = []
     for (mode,), our in series_by(ours, "mode").items():
         row = [mode.capitalize(), milliseconds(our.values("ms"))]
-        saved, faults = [f"{our.last('saved_bytes'):,}"], [f"{our.median('page_faults'):.0f}"]
+        saved, others = [f"{our.last('saved_bytes'):,}"], [peak_or_faults(our)]
         if theirs:
             peer = fastest(theirs, mode)
             row += [milliseconds(peer.values("ms")), configuration(peer)]
             row += [ratio(peer.values("ms"), our.values("ms"))]
             saved += [f"{peer.last('saved_bytes'):,}"]
-            faults += [f"{peer.median('page_faults'):.0f}"]
-        rows.append(row + saved + faults)
+            others += [peak_or_faults(peer)]
+        rows.append(row + saved + others)
     return table(columns, rows)
 
 

@@ -160,9 +160,7 @@ class Contestant:
 
     def step(self):
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss()
-        loss.item()
-        loss.backward()
+        self.loss().backward()
         self.optimizer.step()
         self.wait()
 
