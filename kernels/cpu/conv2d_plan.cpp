@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 
 #include "attune/kernels/cpu/parallel.h"
@@ -128,11 +129,7 @@ Conv2dShape flattened(const Conv2dShape& shape) {
 }
 
 /// The taps of one dimension that reach output coordinates congruent to `remainder` modulo the
-/// stride, each with how far its source coordinate is from that output's place in the lattice:
-/// in x = y * stride - pad + tap * dilation, y as a function of x.
-struct ReachingTap {
-  std::int64_t tap = 0, distance = 0;
-};
+/// stride: in x = y * stride - pad + tap * dilation, y as a function of x.
 std::vector<ReachingTap> reaching_taps(std::int64_t remainder, std::int64_t taps,
                                        std::int64_t stride, std::int64_t pad,
                                        std::int64_t dilation) {
@@ -235,17 +232,81 @@ Conv2dPlan plan_backward_input(const Conv2dShape& shape, const PlanOptions& opti
   return plan;
 }
 
-using MakePlan = Conv2dPlan (*)(const Conv2dShape&, const PlanOptions&);
+/// What the outputs of `axis` see of a source of `size` elements.
+TapAxis bounded(TapAxis axis, std::int64_t size) {
+  std::sort(axis.taps.begin(), axis.taps.end(),
+            [](const ReachingTap& a, const ReachingTap& b) { return a.distance < b.distance; });
+  axis.inner_last = axis.count;
+  for (const ReachingTap& tap : axis.taps) {
+    const std::int64_t before = std::max<std::int64_t>(0, -tap.distance);
+    const std::int64_t inside = std::max<std::int64_t>(0, size - tap.distance);
+    if (tap.distance - axis.taps.front().distance != &tap - axis.taps.data()) {
+      axis.sees_neighbours = false;
+    }
+    axis.inner_first = std::max(axis.inner_first, ceil_div(before, axis.source_step));
+    axis.inner_last = std::min(axis.inner_last, ceil_div(inside, axis.source_step));
+  }
+  axis.inner_first = std::min(axis.inner_first, axis.count);
+  axis.inner_last = std::max(axis.inner_first, axis.inner_last);
+  return axis;
+}
 
-template <MakePlan make>
-const Conv2dPlan& cached(const Conv2dShape& shape, const PlanOptions& options) {
+TapAxis forward_axis(std::int64_t size, std::int64_t outputs, std::int64_t taps,
+                     std::int64_t stride, std::int64_t pad, std::int64_t dilation) {
+  TapAxis axis{.count = outputs, .source_step = stride};
+  for (std::int64_t t = 0; t < taps; ++t) axis.taps.push_back({t, t * dilation - pad});
+  return bounded(axis, size);
+}
+
+std::vector<TapAxis> backward_input_axes(std::int64_t size, std::int64_t outputs, std::int64_t taps,
+                                         std::int64_t stride, std::int64_t pad,
+                                         std::int64_t dilation) {
+  std::vector<TapAxis> axes;
+  for (std::int64_t remainder = 0; remainder < std::min(stride, outputs); ++remainder) {
+    axes.push_back(bounded({.first = remainder,
+                            .step = stride,
+                            .count = ceil_div(outputs - remainder, stride),
+                            .taps = reaching_taps(remainder, taps, stride, pad, dilation)},
+                           size));
+  }
+  return axes;
+}
+
+DepthwisePlan plan_depthwise_forward(const Conv2dShape& s) {
+  return {.images = s.n,
+          .channels = s.c,
+          .height = s.h,
+          .width = s.w,
+          .out_height = s.p,
+          .out_width = s.q,
+          .tap_rows = s.r,
+          .tap_columns = s.s,
+          .rows = {forward_axis(s.h, s.p, s.r, s.stride_h, s.pad_h, s.dilation_h)},
+          .columns = {forward_axis(s.w, s.q, s.s, s.stride_w, s.pad_w, s.dilation_w)}};
+}
+
+DepthwisePlan plan_depthwise_backward_input(const Conv2dShape& s) {
+  return {.images = s.n,
+          .channels = s.c,
+          .height = s.p,
+          .width = s.q,
+          .out_height = s.h,
+          .out_width = s.w,
+          .tap_rows = s.r,
+          .tap_columns = s.s,
+          .rows = backward_input_axes(s.p, s.h, s.r, s.stride_h, s.pad_h, s.dilation_h),
+          .columns = backward_input_axes(s.q, s.w, s.s, s.stride_w, s.pad_w, s.dilation_w)};
+}
+
+template <auto make, typename... Key>
+const auto& cached(const Key&... key) {
   // Never destroyed: whoever runs a convolution while the program ends may still use it.
   static std::mutex& mutex = *new std::mutex;
-  static auto& plans = *new std::map<std::pair<Conv2dShape, PlanOptions>, Conv2dPlan>;
+  static auto& plans = *new std::map<std::tuple<Key...>, decltype(make(key...))>;
   const std::lock_guard lock(mutex);
-  const auto found = plans.find({shape, options});
+  const auto found = plans.find({key...});
   if (found != plans.end()) return found->second;
-  return plans.emplace(std::pair(shape, options), make(shape, options)).first->second;
+  return plans.emplace(std::tuple(key...), make(key...)).first->second;
 }
 
 }  // namespace
@@ -256,6 +317,14 @@ const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, const PlanOption
 
 const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, const PlanOptions& options) {
   return cached<plan_backward_input>(shape, options);
+}
+
+const DepthwisePlan& depthwise_forward_plan(const Conv2dShape& shape) {
+  return cached<plan_depthwise_forward>(shape);
+}
+
+const DepthwisePlan& depthwise_backward_input_plan(const Conv2dShape& shape) {
+  return cached<plan_depthwise_backward_input>(shape);
 }
 
 }  // namespace attune::kernels::cpu

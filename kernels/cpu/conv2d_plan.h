@@ -99,6 +99,34 @@ struct Conv2dPlan {
   std::int64_t band_size() const { return packs ? blocks * block_size() : 0; }
 };
 
+/// A tap of one dimension that reaches an output, and how far its source coordinate is from that
+/// output's place in the lattice.
+struct ReachingTap {
+  std::int64_t tap = 0, distance = 0;
+};
+
+/// One dimension of a depthwise convolution, which has no channels to sum over and reads its source
+/// where it is: outputs first, first + step, ..., of which the i-th reads the source coordinates
+/// i * source_step + distance, as far as they exist.
+struct TapAxis {
+  std::int64_t first = 0, step = 1, count = 0, source_step = 1;
+  std::vector<ReachingTap> taps{};
+  std::int64_t inner_first = 0, inner_last = 0;  ///< outputs between them see no border
+  bool sees_neighbours = true;                   ///< each tap sees the one next to the last tap's
+};
+
+/// The lattices are the pairs of a row axis and a column axis.
+struct DepthwisePlan {
+  std::int64_t images = 0, channels = 0;
+  std::int64_t height = 0, width = 0, out_height = 0, out_width = 0;
+  std::int64_t tap_rows = 0, tap_columns = 0;
+  std::vector<TapAxis> rows{}, columns{};
+
+  std::int64_t taps() const { return tap_rows * tap_columns; }
+  /// Elements between the weights of two taps: whole blocks, so that vectors may be read whole.
+  std::int64_t weight_stride() const { return (channels + kBlock - 1) / kBlock * kBlock; }
+};
+
 /// What a plan is made for: elements of `element_size` bytes. The source of 1x1 filters is read
 /// where it is if what neighbouring outputs read is at most `max_pixel_bytes` apart.
 struct PlanOptions {
@@ -111,6 +139,8 @@ struct PlanOptions {
 /// Thread-safe.
 const Conv2dPlan& conv2d_forward_plan(const Conv2dShape& shape, const PlanOptions& options);
 const Conv2dPlan& conv2d_backward_input_plan(const Conv2dShape& shape, const PlanOptions& options);
+const DepthwisePlan& depthwise_forward_plan(const Conv2dShape& shape);
+const DepthwisePlan& depthwise_backward_input_plan(const Conv2dShape& shape);
 
 }  // namespace attune::kernels::cpu
 

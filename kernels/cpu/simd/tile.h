@@ -150,22 +150,22 @@ ATTUNE_INLINE void apply_epilogue_to_all(const Conv2dEpilogue<T>& e, const ForEa
 }
 
 /// Finishes `pixels` neighbouring pixels of a tile, values[pixel][kVectors * lanes], and stores
-/// them `at` elements into `out`.
+/// them `at` elements into `out`, where channel `first` of the output is.
 template <int kVectors, typename T>
 [[gnu::noinline]] void finish_tile(const T* values, std::int64_t pixels, const TileOutput<T>& out,
-                                   std::int64_t at) {
+                                   std::int64_t at, std::int64_t first) {
   constexpr int kWidth = kVectors * kLanes<T>;
   for (std::int64_t p = 0; p < pixels; ++p, values += kWidth, at += out.pixel_stride) {
     const auto finish = [&](auto v, std::int64_t c) ATTUNE_INLINE_LAMBDA {
       if (out.sums) v += load_as<decltype(v)>(out.sums + at + c);
-      store(out.y + at + c, apply_epilogue(out.epilogue, v, at + c, c));
+      store(out.y + at + c, apply_epilogue(out.epilogue, v, at + c, first + c));
     };
-    if (out.channels >= kWidth) {
+    if (out.channels - first >= kWidth) {
       unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
         finish(load(values + v * kLanes<T>), v * kLanes<T>);
       });
     } else {
-      for (std::int64_t c = 0; c < out.channels; ++c) finish(values[c], c);
+      for (std::int64_t c = 0; c < out.channels - first; ++c) finish(values[c], c);
     }
   }
 }
@@ -174,12 +174,12 @@ template <int kVectors, typename T>
 /// and the epilogue leaves any free, else via memory.
 template <int kPixels, int kVectors, typename T>
 ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
-                               std::int64_t at) {
+                               std::int64_t at, std::int64_t first = 0) {
   constexpr int kWidth = kVectors * kLanes<T>;
-  if (out.channels < kWidth || out.epilogue.norm) {
+  if (out.channels - first < kWidth || out.epilogue.norm) {
     alignas(kVectorBytes) T values[kPixels * kWidth];
     store_tile(values, tile);
-    finish_tile<kVectors>(values, kPixels, out, at);
+    finish_tile<kVectors>(values, kPixels, out, at, first);
     return;
   }
   // Copies, since a vector that is stored might, for all the compiler knows, change `out`.
@@ -190,7 +190,7 @@ ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileO
   const auto for_each = [&](const auto& body) ATTUNE_INLINE_LAMBDA {
     unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
       unroll<kVectors>([&](auto v) ATTUNE_INLINE_LAMBDA {
-        body(tile[p][v], at + p * stride + v * kLanes<T>, v * kLanes<T>);
+        body(tile[p][v], at + p * stride + v * kLanes<T>, first + v * kLanes<T>);
       });
     });
   };
