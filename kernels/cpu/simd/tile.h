@@ -292,33 +292,38 @@ struct PixelSteps {
   std::int64_t row = 0, pixel = 0;
 };
 
-/// dw[i][v] += sum over rows and columns of x[row][column][i] * dy[row][column][v], or = if dw
-/// holds nothing yet
+/// `count` pixels, `x_pixel` and `dy_pixel` elements apart.
+template <int kInputs, int kVectors, typename T>
+ATTUNE_INLINE void multiply_weight_steps(Vector<T> (&sum)[kInputs][kVectors], const T* x,
+                                         std::int64_t x_pixel, const T* dy, std::int64_t dy_pixel,
+                                         std::int64_t count) {
+  for (; count >= 4; count -= 4, x += 4 * x_pixel, dy += 4 * dy_pixel) {
+    unroll<4>([&](auto q) ATTUNE_INLINE_LAMBDA {
+      multiply_weight_step(sum, x + q * x_pixel, dy + q * dy_pixel);
+    });
+  }
+  for (; count > 0; --count, x += x_pixel, dy += dy_pixel) multiply_weight_step(sum, x, dy);
+}
+
+/// Loads what store_tile has stored.
+template <typename T, typename V, int kRows, int kColumns>
+ATTUNE_INLINE void load_tile(V (&tile)[kRows][kColumns], const T* from) {
+  unroll<kRows>([&](auto i) ATTUNE_INLINE_LAMBDA {
+    unroll<kColumns>([&](auto j) ATTUNE_INLINE_LAMBDA {
+      tile[i][j] = load(from + (i * kColumns + j) * kLanes<T>);
+    });
+  });
+}
+
+/// dw[i][v] += sum over rows and columns of x[row][column][i] * dy[row][column][v]
 template <int kInputs, int kVectors, typename T>
 [[gnu::noinline]] void multiply_weight_tile(T* dw, const T* x, PixelSteps x_steps, const T* dy,
                                             PixelSteps dy_steps, std::int64_t rows,
-                                            std::int64_t columns, bool fresh) {
-  constexpr int kWidth = kVectors * kLanes<T>;
+                                            std::int64_t columns) {
   Vector<T> sum[kInputs][kVectors];
-  clear(sum);
-  if (!fresh) {
-    unroll<kInputs>([&](auto i) ATTUNE_INLINE_LAMBDA {
-      unroll<kVectors>(
-          [&](auto v) ATTUNE_INLINE_LAMBDA { sum[i][v] = load(dw + i * kWidth + v * kLanes<T>); });
-    });
-  }
+  load_tile(sum, dw);
   for (std::int64_t row = 0; row < rows; ++row, x += x_steps.row, dy += dy_steps.row) {
-    const T* in = x;
-    const T* out = dy;
-    std::int64_t left = columns;
-    for (; left >= 4; left -= 4, in += 4 * x_steps.pixel, out += 4 * dy_steps.pixel) {
-      unroll<4>([&](auto q) ATTUNE_INLINE_LAMBDA {
-        multiply_weight_step(sum, in + q * x_steps.pixel, out + q * dy_steps.pixel);
-      });
-    }
-    for (; left > 0; --left, in += x_steps.pixel, out += dy_steps.pixel) {
-      multiply_weight_step(sum, in, out);
-    }
+    multiply_weight_steps(sum, x, x_steps.pixel, dy, dy_steps.pixel, columns);
   }
   store_tile(dw, sum);
 }
@@ -330,8 +335,7 @@ inline constexpr int kMaxInputs = (kVectorRegisters == 32 ? 16 : 12) / kVectors;
 /// The same for any number of inputs, split evenly.
 template <int kVectors, typename T>
 void multiply_weight_rows(T* dw, std::int64_t inputs, const T* x, PixelSteps x_steps, const T* dy,
-                          PixelSteps dy_steps, std::int64_t rows, std::int64_t columns,
-                          bool fresh = false) {
+                          PixelSteps dy_steps, std::int64_t rows, std::int64_t columns) {
   constexpr int kMax = kMaxInputs<kVectors>;
   std::int64_t tiles = (inputs + kMax - 1) / kMax;
   for (std::int64_t first = 0; first < inputs; --tiles) {
@@ -340,7 +344,7 @@ void multiply_weight_rows(T* dw, std::int64_t inputs, const T* x, PixelSteps x_s
       constexpr int kInputs = i + 1;
       if (size == kInputs) {
         multiply_weight_tile<kInputs, kVectors>(dw + first * kVectors * kLanes<T>, x + first,
-                                                x_steps, dy, dy_steps, rows, columns, fresh);
+                                                x_steps, dy, dy_steps, rows, columns);
       }
     });
     first += size;

@@ -209,13 +209,10 @@ class FilterGradient {
         }
         for (std::int64_t k = part.first; k < part.last; ++k) {
           T* block = sums + (f * layout_.out_blocks + k) * g_.channels * kWidth;
-          for (std::int64_t c = 0; c < g_.channels; c += kBlock) {
-            multiply_weight_rows<kVectors>(
-                block + c * kWidth, kBlock,
-                patches + layout_.channel(c) + f * layout_.in_frequency(), {.pixel = kBlock},
-                gradients + f * layout_.out_frequency() + k * layout_.out_block(),
-                {.pixel = kWidth}, 1, count, first == first_of_slice);
-          }
+          add_frequency_products<kVectors>(
+              block, patches + f * layout_.in_frequency(),
+              gradients + f * layout_.out_frequency() + k * layout_.out_block(), layout_,
+              g_.channels, count, first == first_of_slice);
         }
       }
     }

@@ -88,10 +88,9 @@ void filter_gradient_by_outputs(T* dw, const T* x, const T* dy, const Geometry& 
              kWidth, g.tiles());
     for (std::int64_t c = 0; c < g.channels; c += kBlock) {
       for (int f = 0; f < kFrequencies; ++f) {
-        multiply_weight_rows<kVectors>(
-            sums + f * frequency, kBlock,
-            patches.data() + layout.channel(c) + f * layout.in_frequency(), {.pixel = kBlock},
-            gradients + f * layout.out_frequency(), {.pixel = kWidth}, 1, g.tiles(), true);
+        add_frequency_products<kVectors>(
+            sums + f * frequency, patches.data() + layout.channel(c) + f * layout.in_frequency(),
+            gradients + f * layout.out_frequency(), layout, kBlock, g.tiles(), true);
       }
       gather_filter_block<kVectors>(dw, sums, frequency, 1, 0, view, outputs.first, c, accumulate);
     }

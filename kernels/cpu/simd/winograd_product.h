@@ -65,4 +65,26 @@ void multiply_frequency(T* products, const T* patches, const T* filter, const Bl
   });
 }
 
+/// sums[channel][output] += sum over tiles of patches[tile][channel] * gradients[tile][output], for
+/// one block of outputs at one frequency; or = if they are fresh, which hold nothing yet.
+template <int kVectors, typename T>
+[[gnu::noinline]] void add_frequency_products(T* sums, const T* patches, const T* gradients,
+                                              const BlockLayout& layout, std::int64_t channels,
+                                              std::int64_t tiles, bool fresh) {
+  constexpr int kWidth = kVectors * kLanes<T>;
+  constexpr int kParts = (kBlock + kMaxInputs<kVectors> - 1) / kMaxInputs<kVectors>;
+  for (std::int64_t c = 0; c < channels; c += kBlock) {
+    unroll<kParts>([&](auto part) ATTUNE_INLINE_LAMBDA {
+      constexpr int kFirst = kBlock * part / kParts, kLast = kBlock * (part + 1) / kParts;
+      T* const to = sums + kFirst * kWidth;
+      Vector<T> sum[kLast - kFirst][kVectors];
+      fresh ? clear(sum) : load_tile(sum, to);
+      multiply_weight_steps(sum, patches + kFirst, kBlock, gradients, kWidth, tiles);
+      store_tile(to, sum);
+    });
+    sums += kBlock * kWidth;
+    patches += layout.in_block();
+  }
+}
+
 }  // namespace attune::kernels::cpu::ATTUNE_ISA
