@@ -26,6 +26,9 @@ constexpr std::size_t kMaxHoverPoints = 80;
 // A line through no more points than this shows them as dots.
 constexpr std::size_t kMaxDots = 40;
 
+// Between the two lines of a long name below a group of bars.
+constexpr double kNameLine = 16;
+
 // Of a chart with rows: a bar, and the space between two rows.
 constexpr double kRowBar = 6, kRowGap = 8;
 
@@ -126,9 +129,11 @@ std::string draw_y_axis(const std::string& title, const Ruler& y) {
   return svg;
 }
 
-std::string draw_x_title(const std::string& title) {
-  return text(kLeft + kPlotWidth / 2, kHeight - 10, "axis-title middle", title);
+std::string draw_x_title(const std::string& title, double height = kHeight) {
+  return text(kLeft + kPlotWidth / 2, height - 10, "axis-title middle", title);
 }
+
+double width_of(const std::string& text) { return static_cast<double>(text.size()) * kLetterWidth; }
 
 struct LegendEntry {
   std::string name;
@@ -140,7 +145,7 @@ std::string draw_legend(const std::vector<LegendEntry>& entries) {
   std::string svg;
   double x = kWidth - kRight;
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
-    x -= static_cast<double>(entry->name.size()) * kLetterWidth;
+    x -= width_of(entry->name);
     svg += text(x, 20, "legend start", entry->name);
     x -= 28;
     svg += fmt::format("<g transform=\"translate({:.1f} 16)\">{}</g>\n", x, entry->mark);
@@ -216,6 +221,29 @@ std::string bar_title(const BarChart& chart, const BarSeries& series, std::size_
                      with_thousands(series.values[group], std::max(chart.label_digits, 0)));
 }
 
+/// Digits after the point in the numbers above bars `pitch` apart: as many of the wanted ones as
+/// keep neighbouring numbers apart; -1, which means no numbers, if none does.
+int fitting_digits(const BarChart& chart, double pitch) {
+  int digits = chart.label_digits;
+  for (const BarSeries& series : chart.series) {
+    for (const double value : series.values) {
+      while (digits >= 0 && std::isfinite(value) &&
+             width_of(with_thousands(value, digits)) > pitch) {
+        --digits;
+      }
+    }
+  }
+  return digits;
+}
+
+/// The name of a group, centred at x; if it takes two lines, broken after the first comma.
+std::string draw_group_name(const std::string& name, double x, double y, bool two_lines) {
+  const std::size_t comma = two_lines ? name.find(", ") : std::string::npos;
+  if (comma == std::string::npos) return text(x, y, "tick middle", name);
+  return text(x, y, "tick middle", name.substr(0, comma + 1)) +
+         text(x, y + kNameLine, "tick middle", name.substr(comma + 2));
+}
+
 std::string draw_bar_legend(const BarChart& chart) {
   std::vector<LegendEntry> legend;
   for (const BarSeries& series : chart.series) {
@@ -289,16 +317,23 @@ std::string to_svg(const BarChart& chart) {
   const double base = kHeight - kBottom;
   const Ruler y(Axis{}, 0, checked_end(chart), 5, base, kTop);
 
-  std::string svg = open_svg(chart.y_title);
-  svg += draw_y_axis(chart.y_title, y);
-  if (!chart.x_title.empty()) svg += draw_x_title(chart.x_title);
   const auto groups = static_cast<double>(std::max<std::size_t>(1, chart.groups.size()));
   const auto bars = static_cast<double>(std::max<std::size_t>(1, chart.series.size()));
   const double group_width = kPlotWidth / groups;
   const double pitch = std::min(group_width * (bars > 1 ? 0.8 : 0.9) / bars, 96.0);
+  const int digits = fitting_digits(chart, pitch);
+  const bool two_lines =
+      std::any_of(chart.groups.begin(), chart.groups.end(), [&](const std::string& name) {
+        return width_of(name) > group_width && name.find(", ") != std::string::npos;
+      });
+  const double height = kHeight + (two_lines ? kNameLine : 0);
+
+  std::string svg = open_svg(chart.y_title, height);
+  svg += draw_y_axis(chart.y_title, y);
+  if (!chart.x_title.empty()) svg += draw_x_title(chart.x_title, height);
   for (std::size_t g = 0; g < chart.groups.size(); ++g) {
     const double middle = kLeft + (static_cast<double>(g) + 0.5) * group_width;
-    svg += text(middle, base + 20, "tick middle", chart.groups[g]);
+    svg += draw_group_name(chart.groups[g], middle, base + 20, two_lines);
     for (std::size_t s = 0; s < chart.series.size(); ++s) {
       const BarSeries& series = chart.series[s];
       const double value = series.values[g];
@@ -308,9 +343,8 @@ std::string to_svg(const BarChart& chart) {
       svg += fmt::format("<path d=\"{}\" class=\"bar s{}\">{}</path>\n",
                          bar_path(left, pitch * 0.88, top, base), series.color % kSeriesColors,
                          bar_title(chart, series, g));
-      if (chart.label_digits >= 0) {
-        svg += text(left + pitch * 0.44, top - 6, "value middle",
-                    with_thousands(value, chart.label_digits));
+      if (digits >= 0) {
+        svg += text(left + pitch * 0.44, top - 6, "value middle", with_thousands(value, digits));
       }
     }
   }

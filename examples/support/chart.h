@@ -52,7 +52,8 @@ struct BarChart {
   std::string y_title = {};
   std::vector<std::string> groups = {};
   std::vector<BarSeries> series = {};
-  /// Digits after the point in the numbers above the bars; -1 for no numbers.
+  /// Digits after the point in the numbers above the bars; -1 for no numbers. Where bars are too
+  /// narrow for them, there are fewer, or none.
   int label_digits = 1;
   std::string x_title = {};
   /// What hovering calls the groups; empty: as in `groups`.

@@ -158,6 +158,27 @@ TEST_CASE("a bar chart shows its values") {
   CHECK(occurrences(to_svg(chart), "class=\"value") == 0);
 }
 
+TEST_CASE("names and numbers that would run into each other are broken, or shortened") {
+  const auto chart = [](std::size_t groups) {
+    const std::vector<double> values(groups, 66.25);
+    return to_svg(BarChart{"per cent",
+                           std::vector<std::string>(groups, "resnet20, 100 %, 128"),
+                           {{"eval", values, 1}, {"tune", values, 2}, {"deploy", values, 3}},
+                           2,
+                           ""});
+  };
+  const std::string few = chart(1), several = chart(6), many = chart(12);
+  CHECK(occurrences(few, ">resnet20, 100 %, 128</text>") == 1);
+  CHECK(occurrences(few, ">66.25</text>") == 3);
+  CHECK(occurrences(several, ">resnet20,</text>") == 6);
+  CHECK(occurrences(several, ">100 %, 128</text>") == 6);
+  CHECK(occurrences(several, ">66</text>") == 18);
+  CHECK(occurrences(several, ">66.2") == 0);
+  CHECK(occurrences(many, ">66</text>") == 0);
+  CHECK(occurrences(many, "<title>deploy, resnet20, 100 %, 128: 66.25</title>") == 12);
+  CHECK(test::xml_error(several) == "");
+}
+
 TEST_CASE("a chart of rows shows its values, and is as high as it has rows") {
   BarChart chart{"MiB", {"a", "b"}, {{"eval", {100, 150}, 1}, {"tune", {50, kNan}, 2}}, 1, ""};
   const std::string two = to_svg_rows(chart);
