@@ -16,10 +16,7 @@ Device from_environment() {
 #endif
   const std::string name = text != nullptr ? text : ATTUNE_DEFAULT_TEST_DEVICE;
   if (name == "cpu") return Device::cpu;
-  if (name == "cuda") {
-    setenv("CUDA_LAUNCH_BLOCKING", "1", 1);  // kernel by kernel, see device_vector.h
-    return Device::cuda(0);
-  }
+  if (name == "cuda") return Device::cuda(0);
   throw std::runtime_error("ATTUNE_TEST_DEVICE is '" + name + "', but must be cpu or cuda");
 }
 

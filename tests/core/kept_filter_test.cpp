@@ -13,6 +13,7 @@
 #include "attune/core/ops/conv_bn.h"
 #include "attune/kernels/kept_results.h"
 #include "tests/core/core_test.h"
+#include "tests/set_element.h"
 
 namespace attune {
 namespace {
@@ -98,7 +99,7 @@ TEST_CASE("kept filters: a change in place of anything they depend on is noticed
       const Tensor before = computation.run(t);
       Tensor changed = t.*parameter;
       INFO(computation.name << ", " << describe(changed));
-      changed.mutable_data<float>()[5] += 0.5F;
+      test::add_to_element(changed, 5, 0.5);
       const Tensor after = computation.run(t);
       CHECK_FALSE(same(after, before));
       CHECK(same(after, afresh([&] { return computation.run(t); })));

@@ -11,7 +11,7 @@
 namespace attune::test {
 
 /// Memory that test_device() and the CPU share. Kernels have finished when the call that started
-/// them returns, so that a test may look at the results at once (device.cpp sees to it).
+/// them returns, so that a test may look at the results at once.
 void* allocate_shared(std::size_t bytes);
 void release_shared(void* memory) noexcept;
 

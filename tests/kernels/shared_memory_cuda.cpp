@@ -6,6 +6,12 @@
 #include "tests/kernels/device_vector.h"
 
 namespace attune::test {
+namespace {
+
+// Before anybody uses the GPU, which looks at it once.
+[[maybe_unused]] const int kernel_by_kernel = setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
+
+}  // namespace
 
 void* allocate_shared(std::size_t bytes) {
   void* memory = nullptr;

@@ -11,6 +11,7 @@
 #include "attune/core/error.h"
 #include "attune/core/random.h"
 #include "tests/catch.h"
+#include "tests/set_element.h"
 
 using namespace attune;
 
@@ -54,22 +55,17 @@ std::shared_ptr<ConvBN> trained_layer(const ConvBNOptions& options, DType dtype)
   NoGradGuard no_grad;
   for (auto& [name, tensor] : layer->state_dict()) {
     if (!is_floating(tensor.dtype()) || name == "conv.weight") continue;
-    Tensor values = random_normal(tensor.shape(), 0.3, 1, generator, dtype);
+    std::vector<double> values =
+        random_normal(tensor.shape(), 0.3, 1, generator, dtype).to_vector<double>();
     if (name == "bn.running_var") {
-      for (std::int64_t c = 0; c < values.count(); ++c) {
-        visit_floating(dtype, "test", [&]<typename T>(T) {
-          T& value = values.mutable_data<T>()[c];
-          value = c == 2 ? T(1e-7) : value * value + T(0.1);
-        });
-      }
+      for (double& value : values) value = value * value + 0.1;
+      values.at(2) = 1e-7;
     }
     if (name == "bn.weight") {
-      visit_floating(dtype, "test", [&]<typename T>(T) {
-        values.mutable_data<T>()[0] = 0;
-        values.mutable_data<T>()[1] = T(-0.7);
-      });
+      values.at(0) = 0;
+      values.at(1) = -0.7;
     }
-    tensor.copy_(values);
+    tensor.copy_(Tensor::from(values, tensor.shape()));
   }
   return layer;
 }
@@ -189,11 +185,7 @@ TEST_CASE("a channel with gamma = 0 comes back only if its folded filter is unch
         }());
 
   layer->deploy();
-  {
-    NoGradGuard no_grad;
-    Tensor weight = layer->weight();
-    weight.mutable_data<double>()[3] = 0.25;
-  }
+  { test::set_element(layer->weight(), 3, 0.25); }
   layer->undeploy();
   const double sigma = std::sqrt(layer->running_var().to_vector<double>()[0] + 1e-5);
   CHECK(std::abs(layer->gamma().to_vector<double>()[0] - sigma) <= 1e-15);

@@ -17,6 +17,7 @@
 #include "attune/layers/sequential.h"
 #include "attune/optim/sgd.h"
 #include "tests/layers/layers_test_util.h"
+#include "tests/set_element.h"
 #include "tests/thread_count.h"
 
 using namespace attune;
@@ -92,7 +93,7 @@ TEST_CASE("inference notices whatever changes the weights", "[resnet]") {
          NamedTensors state;
          for (const auto& [name, tensor] : network.net->state_dict()) {
            state.emplace_back(name, tensor.clone());
-           if (tensor.rank() == 4) state.back().second.mutable_data<float>()[0] += 1;
+           if (tensor.rank() == 4) test::add_to_element(state.back().second, 0, 1);
          }
          network.net->load_state_dict(state);
        }},
@@ -100,9 +101,8 @@ TEST_CASE("inference notices whatever changes the weights", "[resnet]") {
        [](Network& network) {
          network.mode == Mode::deploy ? network.net->undeploy() : network.net->deploy();
          // The function is the same; that of other weights is not.
-         const NoGradGuard no_grad;
-         for (Tensor& parameter : network.net->parameters()) {
-           if (parameter.rank() == 4) parameter.mutable_data<float>()[0] += 1;
+         for (const Tensor& parameter : network.net->parameters()) {
+           if (parameter.rank() == 4) test::add_to_element(parameter, 0, 1);
          }
        }},
   };

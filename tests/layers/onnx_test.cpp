@@ -194,7 +194,7 @@ TEST_CASE("the weights in a model are the network's, in PyTorch's layout", "[onn
     CHECK(stored->second.integer(2) == 1);  // FLOAT
     const std::string bytes = stored->second.text(9);
     REQUIRE(bytes.size() == static_cast<std::size_t>(tensor.bytes()));
-    CHECK(std::memcmp(bytes.data(), tensor.data<float>(), bytes.size()) == 0);
+    CHECK(std::memcmp(bytes.data(), tensor.to_vector<float>().data(), bytes.size()) == 0);
   }
   CHECK(found == 2 * 5 + 2);
 }

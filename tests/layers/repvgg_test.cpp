@@ -9,6 +9,7 @@
 #include "attune/core/ops/ops.h"
 #include "attune/optim/sgd.h"
 #include "tests/layers/layers_test_util.h"
+#include "tests/set_element.h"
 
 using namespace attune;
 using namespace attune::test;
@@ -129,15 +130,15 @@ TEST_CASE("a filter of negligible scale comes back", "[repvgg]") {
     INFO("gamma " << scale);
     Setup s;
     const Tensor before = find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight").clone();
-    Tensor gamma = find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight");
-    gamma.mutable_data<double>()[2] = scale;
+    const Tensor gamma = find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight");
+    set_element(gamma, 2, scale);
     const Tensor expected = s.net(s.x);
     s.net.deploy();
     s.net.undeploy();
     CHECK(relative_error(s.net(s.x), expected) <= 1e-12);
     CHECK(relative_error(find(s.net.state_dict(), "stage1.1.rbr_dense.conv.weight"), before) <=
           1e-12);
-    CHECK(find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight").data<double>()[2] == scale);
+    CHECK(find(s.net.state_dict(), "stage1.1.rbr_dense.bn.weight").to_vector<double>()[2] == scale);
   }
 }
 

@@ -80,10 +80,11 @@ struct Reference {
 
   // Option A, element by element.
   static Tensor pad_shortcut(const Tensor& x, const Shape& shape) {
-    Tensor y = Tensor::zeros(shape, x.dtype());
+    const std::vector<double> elements = x.to_vector<double>();
+    std::vector<double> y(static_cast<std::size_t>(shape.count()));
     const std::int64_t before = (shape[3] - x.size(3)) / 2;
     const std::int64_t stride = x.size(1) / shape[1];
-    for (std::int64_t i = 0; i < y.count(); ++i) {
+    for (std::int64_t i = 0; i < std::ssize(y); ++i) {
       const std::int64_t c = i % shape[3] - before;
       const std::int64_t q = i / shape[3] % shape[2];
       const std::int64_t p = i / shape[3] / shape[2] % shape[1];
@@ -91,9 +92,9 @@ struct Reference {
       if (c < 0 || c >= x.size(3)) continue;
       const std::int64_t from =
           ((n * x.size(1) + p * stride) * x.size(2) + q * stride) * x.size(3) + c;
-      y.mutable_data<double>()[i] = x.data<double>()[from];
+      y[static_cast<std::size_t>(i)] = elements.at(static_cast<std::size_t>(from));
     }
-    return y;
+    return Tensor::from(y, shape);
   }
 
   Tensor block(const Tensor& x, const std::string& name, std::int64_t stride) const {

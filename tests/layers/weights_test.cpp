@@ -17,6 +17,7 @@
 #include "tests/data/temporary_directory.h"
 #include "tests/golden.h"
 #include "tests/layers/layers_test_util.h"
+#include "tests/set_element.h"
 
 namespace fs = std::filesystem;
 using namespace attune;
@@ -262,10 +263,7 @@ TEST_CASE("weights: a deployed network's file", "[weights]") {
   const fs::path path = directory.path() / "deployed.safetensors";
   auto net = small_resnet(1);
   // Of one block a channel has no scale: its filter is kept aside.
-  {
-    const NoGradGuard no_grad;
-    find(net->named_parameters(), "layer1.0.bn1.weight").mutable_data<float>()[1] = 0;
-  }
+  set_element(find(net->named_parameters(), "layer1.0.bn1.weight"), 1, 0);
   net->set_mode(Mode::eval);
   const std::vector<float> original = outputs(*net);
   net->deploy();
