@@ -85,9 +85,9 @@ struct TapColumns {
 /// is the number of taps, they see neighbours, and outputs see inputs kStep apart: all inputs are
 /// then loaded once for all taps.
 template <int kPixels, int kTaps, int kStep, typename T>
-[[gnu::noinline]] void multiply_tile(const Band<T>& band, const TapColumns& columns,
-                                     const T* weights, std::int64_t weight_stride,
-                                     const TileOutput<T>& out, std::int64_t pixel) {
+[[gnu::noinline]] void correlate_tile(const Band<T>& band, const TapColumns& columns,
+                                      const T* weights, std::int64_t weight_stride,
+                                      const TileOutput<T>& out, std::int64_t pixel) {
   const std::int64_t channels = out.channels, step = columns.x_step;
   const ReachingTap* const first = columns.first;
   std::int64_t at = band.at + pixel;
@@ -97,14 +97,13 @@ template <int kPixels, int kTaps, int kStep, typename T>
       Vector<T> sum[kPixels][1];
       clear(sum);
       for (const TapRow<T>* row = rows.first; row != rows.last; ++row) {
-        const T* x = row->x + columns.x_at;
         const T* row_weights = weights + row->weights + c;
         if constexpr (kTaps > 0) {
-          x += first->distance * channels;
           Vector<T> weight[kTaps];
           unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
             weight[t] = load(row_weights + first[t].tap * weight_stride);
           });
+          const T* x = row->x + (columns.x_at + first->distance * channels);
           unroll<(kPixels - 1) * kStep + kTaps>([&](auto j) ATTUNE_INLINE_LAMBDA {
             const Vector<T> value = load_channels<kWhole>(x + j * channels, c, channels);
             unroll<kTaps>([&](auto t) ATTUNE_INLINE_LAMBDA {
@@ -117,9 +116,9 @@ template <int kPixels, int kTaps, int kStep, typename T>
         } else {
           for (const ReachingTap* tap = first; tap != columns.last; ++tap) {
             const Vector<T> weight = load(row_weights + tap->tap * weight_stride);
-            const T* in = x + tap->distance * channels;
+            const T* x = row->x + (columns.x_at + tap->distance * channels);
             unroll<kPixels>([&](auto p) ATTUNE_INLINE_LAMBDA {
-              sum[p][0] += load_channels<kWhole>(in + p * step, c, channels) * weight;
+              sum[p][0] += load_channels<kWhole>(x + p * step, c, channels) * weight;
             });
           }
         }
@@ -131,8 +130,8 @@ template <int kPixels, int kTaps, int kStep, typename T>
 
 /// The outputs of a band in one lattice of columns.
 template <typename T>
-void multiply_band(const Band<T>& band, const TapAxis& axis, const DepthwisePlan& plan,
-                   const T* weights, const TileOutput<T>& out) {
+void correlate_band(const Band<T>& band, const TapAxis& axis, const DepthwisePlan& plan,
+                    const T* weights, const TileOutput<T>& out) {
   const std::int64_t step = axis.source_step * plan.channels;
   const ReachingTap* const taps = axis.taps.data();
   const ReachingTap* const taps_end = taps + axis.taps.size();
@@ -145,8 +144,8 @@ void multiply_band(const Band<T>& band, const TapAxis& axis, const DepthwisePlan
       TapColumns columns{taps, taps_end, j * step, step};
       while (columns.first != columns.last && !is_inside(*columns.first)) ++columns.first;
       while (columns.first != columns.last && !is_inside(columns.last[-1])) --columns.last;
-      multiply_tile<1, 0, 0>(band, columns, weights, plan.weight_stride(), out,
-                             j * out.pixel_stride);
+      correlate_tile<1, 0, 0>(band, columns, weights, plan.weight_stride(), out,
+                              j * out.pixel_stride);
     }
   };
   const auto inner = [&]<int kTaps, int kStep>() {
@@ -154,8 +153,8 @@ void multiply_band(const Band<T>& band, const TapAxis& axis, const DepthwisePlan
     for_each_tile_size<1>(count, [&]<int kPixels>(std::int64_t done) {
       for (; done + kPixels <= count; done += kPixels) {
         const std::int64_t j = axis.inner_first + done;
-        multiply_tile<kPixels, kTaps, kStep>(band, {taps, taps_end, j * step, step}, weights,
-                                             plan.weight_stride(), out, j * out.pixel_stride);
+        correlate_tile<kPixels, kTaps, kStep>(band, {taps, taps_end, j * step, step}, weights,
+                                              plan.weight_stride(), out, j * out.pixel_stride);
       }
       return done;
     });
@@ -222,8 +221,9 @@ void correlate(T* y, const T* source, const Filter<T>& w, const DepthwisePlan& p
       const std::int64_t pixel = (image * plan.out_height + first) * plan.out_width + columns.first;
       for (std::int64_t c = 0; c < plan.channels; c += kChannels) {
         const Range some{c, std::min(plan.channels, c + kChannels)};
-        multiply_band<T>({list, count, some, pixel * plan.channels, plan.out_width * plan.channels},
-                         columns, plan, weights.data(), out);
+        correlate_band<T>(
+            {list, count, some, pixel * plan.channels, plan.out_width * plan.channels}, columns,
+            plan, weights.data(), out);
       }
     }
   });
