@@ -32,6 +32,8 @@ class Lab {
 
   const PaperOptions& options() const { return options_; }
   bool quick() const { return options_.quick; }
+  /// A GPU has the time for what two cores are spared: the larger network wherever the other is.
+  bool full() const { return !quick() && options_.run.device.device != Device::cpu; }
   /// Options of a run with this seed, for what the trainers take. Its batches have batch() images.
   RunOptions run_options(std::uint64_t seed) const;
   /// Few images need small batches, for enough steps.
