@@ -279,8 +279,8 @@ DepthwisePlan plan_depthwise_forward(const Conv2dShape& s) {
           .width = s.w,
           .out_height = s.p,
           .out_width = s.q,
-          .tap_rows = s.r,
-          .tap_columns = s.s,
+          .filter_height = s.r,
+          .filter_width = s.s,
           .rows = {forward_axis(s.h, s.p, s.r, s.stride_h, s.pad_h, s.dilation_h)},
           .columns = {forward_axis(s.w, s.q, s.s, s.stride_w, s.pad_w, s.dilation_w)}};
 }
@@ -292,8 +292,8 @@ DepthwisePlan plan_depthwise_backward_input(const Conv2dShape& s) {
           .width = s.q,
           .out_height = s.h,
           .out_width = s.w,
-          .tap_rows = s.r,
-          .tap_columns = s.s,
+          .filter_height = s.r,
+          .filter_width = s.s,
           .rows = backward_input_axes(s.p, s.h, s.r, s.stride_h, s.pad_h, s.dilation_h),
           .columns = backward_input_axes(s.q, s.w, s.s, s.stride_w, s.pad_w, s.dilation_w)};
 }

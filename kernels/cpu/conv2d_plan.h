@@ -13,8 +13,8 @@
 // remainder of (row, column) modulo the stride, because input pixels with different remainders are
 // reached by different taps. backward-weight walks along the forward plan.
 //
-// Sources are packed, a band of rows at a time, so that the innermost loops see nothing of
-// padding, stride or the number of channels:
+// Sources are packed (but for depthwise convolutions), a band of rows at a time, so that the
+// innermost loops see nothing of padding, stride or the number of channels:
 //
 //     [block of channels][row][column][channel in block]
 //
@@ -107,22 +107,22 @@ struct ReachingTap {
 
 /// One dimension of a depthwise convolution, which has no channels to sum over and reads its source
 /// where it is: outputs first, first + step, ..., of which the i-th reads the source coordinates
-/// i * source_step + distance, as far as they exist.
+/// i * source_step + distance, as far as they exist. (Of rows, only the taps and the step matter.)
 struct TapAxis {
   std::int64_t first = 0, step = 1, count = 0, source_step = 1;
-  std::vector<ReachingTap> taps{};
-  std::int64_t inner_first = 0, inner_last = 0;  ///< outputs between them see no border
-  bool sees_neighbours = true;                   ///< each tap sees the one next to the last tap's
+  std::vector<ReachingTap> taps{};               ///< by distance
+  std::int64_t inner_first = 0, inner_last = 0;  ///< outputs between them have all their taps
+  bool sees_neighbours = true;  ///< the taps, in order, see neighbouring source coordinates
 };
 
 /// The lattices are the pairs of a row axis and a column axis.
 struct DepthwisePlan {
   std::int64_t images = 0, channels = 0;
   std::int64_t height = 0, width = 0, out_height = 0, out_width = 0;
-  std::int64_t tap_rows = 0, tap_columns = 0;
+  std::int64_t filter_height = 0, filter_width = 0;
   std::vector<TapAxis> rows{}, columns{};
 
-  std::int64_t taps() const { return tap_rows * tap_columns; }
+  std::int64_t taps() const { return filter_height * filter_width; }
   /// Elements between the weights of two taps: whole blocks, so that vectors may be read whole.
   std::int64_t weight_stride() const { return (channels + kBlock - 1) / kBlock * kBlock; }
 };

@@ -1,5 +1,8 @@
 #include "attune/kernels/cpu/simd/depthwise.h"
 
+#include <algorithm>
+#include <type_traits>
+
 #include "attune/kernels/cpu/conv2d_plan.h"
 #include "attune/kernels/cpu/parallel.h"
 #include "attune/kernels/cpu/simd/bias_gradient.h"
@@ -32,7 +35,7 @@ struct TapRows {
 
 /// Lists, from `list` on, what row `h` of an output image sees of the source's.
 template <typename T>
-TapRows<T> tap_rows(TapRow<T>* list, const T* image, const DepthwisePlan& plan, std::int64_t h) {
+TapRows<T> rows_seen(TapRow<T>* list, const T* image, const DepthwisePlan& plan, std::int64_t h) {
   const auto lattices = static_cast<std::int64_t>(plan.rows.size());
   const TapAxis& axis = plan.rows[static_cast<std::size_t>(h % lattices)];
   TapRow<T>* last = list;
@@ -40,7 +43,7 @@ TapRows<T> tap_rows(TapRow<T>* list, const T* image, const DepthwisePlan& plan, 
     const std::int64_t source = h / lattices * axis.source_step + row.distance;
     if (source < 0 || source >= plan.height) continue;
     *last++ = {image + source * plan.width * plan.channels,
-               row.tap * plan.tap_columns * plan.weight_stride()};
+               row.tap * plan.filter_width * plan.weight_stride()};
   }
   return {list, last};
 }
@@ -181,11 +184,12 @@ void transpose_filter(T* weights, const T* w, const DepthwisePlan& plan) {
   }
 }
 
-/// Rows of outputs in a band: as few as give every thread something to do.
+/// Rows of outputs in a band: as many as leave each thread something to do; equal bands.
 std::int64_t band_rows(const DepthwisePlan& plan) {
   constexpr std::int64_t kMinUnits = 16, kMaxRows = 28;
-  return std::clamp<std::int64_t>(plan.images * plan.out_height / kMinUnits, 1,
-                                  std::min(kMaxRows, plan.out_height));
+  const std::int64_t rows = std::clamp<std::int64_t>(plan.images * plan.out_height / kMinUnits, 1,
+                                                     std::min(kMaxRows, plan.out_height));
+  return ceil_div(plan.out_height, ceil_div(plan.out_height, rows));
 }
 
 /// out = epilogue(correlation of source with w): forward and backward-input alike.
@@ -198,20 +202,20 @@ void correlate(T* y, const T* source, const Filter<T>& w, const DepthwisePlan& p
     weights.keep();
   }
 
-  // A few pixels of so many channels, in as many rows as the filter has, fit the L1 cache.
-  constexpr std::int64_t kChannels = 128;
+  // 16 pixels of so many channels, in the rows of a 3x3 filter of stride 1, fit the L1 cache.
+  constexpr std::int64_t kChannels = 512 / sizeof(T);
   const std::int64_t rows = band_rows(plan), bands = ceil_div(plan.out_height, rows);
   const std::int64_t units = plan.images * bands, workers = std::min(units, kMaxWorkers);
-  const Workspace<TapRow<T>> tap_lists(workers * rows * plan.tap_rows);
-  const Workspace<TapRows<T>> row_lists(workers * rows);
+  const Workspace<TapRow<T>> row_lists(workers * rows * plan.filter_height);
+  const Workspace<TapRows<T>> band_lists(workers * rows);
   parallel_for_workers(units, workers, [&](std::int64_t unit, std::int64_t worker) {
     const std::int64_t image = unit / bands, first = unit % bands * rows;
     const std::int64_t count = std::min(rows, plan.out_height - first);
     const T* in = source + image * plan.height * plan.width * plan.channels;
-    TapRows<T>* list = row_lists.data() + worker * rows;
+    TapRows<T>* list = band_lists.data() + worker * rows;
     for (std::int64_t i = 0; i < count; ++i) {
-      list[i] =
-          tap_rows(tap_lists.data() + (worker * rows + i) * plan.tap_rows, in, plan, first + i);
+      list[i] = rows_seen(row_lists.data() + (worker * rows + i) * plan.filter_height, in, plan,
+                          first + i);
     }
     for (const TapAxis& columns : plan.columns) {
       const TileOutput<T> out{.y = y,
@@ -311,21 +315,21 @@ void depthwise_backward_weight(T* dw, const T* x, const T* dy, const Conv2dShape
   const std::int64_t rows = plan.images * plan.out_height;
   const std::int64_t slices = std::min(rows, kMaxWorkers);
   const Workspace<T> sums(slices * size);
-  const Workspace<TapRow<T>> row_lists(slices * plan.tap_rows);
+  const Workspace<TapRow<T>> row_lists(slices * plan.filter_height);
   const Workspace<Tap<T>> lists(slices * plan.taps());
   BiasSums bias(dy_sums, slices, channels);
 
   parallel_for(slices, [&](std::int64_t slice) {
     T* slice_sums = sums.data() + slice * size;
     std::fill_n(slice_sums, size, T(0));
-    TapRow<T>* row_list = row_lists.data() + slice * plan.tap_rows;
+    TapRow<T>* row_list = row_lists.data() + slice * plan.filter_height;
     Tap<T>* list = lists.data() + slice * plan.taps();
     const Range range = piece(rows, slices, slice);
     for (std::int64_t row = range.first; row < range.last; ++row) {
       const T* image = x + row / plan.out_height * plan.height * plan.width * channels;
       const T* dy_row = dy + row * plan.out_width * channels;
       bias.add(slice, 0, channels, dy_row, channels, plan.out_width);
-      const TapRows<T> seen = tap_rows(row_list, image, plan, row % plan.out_height);
+      const TapRows<T> seen = rows_seen(row_list, image, plan, row % plan.out_height);
       for (std::int64_t j = 0, count = 0; j < plan.out_width; j += count) {
         const bool inner = j >= columns.inner_first && j < columns.inner_last;
         count = inner ? std::min(kPixels, columns.inner_last - j) : 1;

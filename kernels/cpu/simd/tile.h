@@ -170,8 +170,8 @@ template <int kVectors, typename T>
   }
 }
 
-/// Finishes tile[p][v] and stores it `at` elements into `out`: in registers if its vectors are full
-/// and the epilogue leaves any free, else via memory.
+/// Finishes tile[p][v], of channels `first` and on, and stores it `at` elements into `out`: in
+/// registers if its vectors are full and the epilogue leaves any free, else via memory.
 template <int kPixels, int kVectors, typename T>
 ATTUNE_INLINE void finish_tile(Vector<T> (&tile)[kPixels][kVectors], const TileOutput<T>& out,
                                std::int64_t at, std::int64_t first = 0) {

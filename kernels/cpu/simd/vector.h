@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -105,12 +105,29 @@ ATTUNE_INLINE void store_past_caches(T* to, V value) {
   store(to, value);
 }
 
-/// The first `count` lanes; the others are zero.
+/// The first `count` lanes; the others are zero, and not read.
 template <typename T>
 ATTUNE_INLINE Vector<T> load_partly(const T* from, int count) {
+#if defined(__AVX512F__)
+  const auto mask = static_cast<unsigned>((1 << count) - 1);
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from);
+  } else {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), from);
+  }
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane));
+  } else {
+    const __m256i lane = _mm256_setr_epi64x(0, 1, 2, 3);
+    return _mm256_maskload_pd(from, _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), lane));
+  }
+#else
   T lanes[kLanes<T>] = {};
   std::memcpy(lanes, from, static_cast<std::size_t>(count) * sizeof(T));
   return load(lanes);
+#endif
 }
 
 /// Calls body(integral_constant<int, 0>), ..., body(integral_constant<int, kCount - 1>). A loop

@@ -66,7 +66,7 @@ void multiply_frequency(T* products, const T* patches, const T* filter, const Bl
 }
 
 /// sums[channel][output] += sum over tiles of patches[tile][channel] * gradients[tile][output], for
-/// one block of outputs at one frequency; or = if they are fresh, which hold nothing yet.
+/// one block of outputs at one frequency. If `fresh`, `sums` holds nothing yet and is overwritten.
 template <int kVectors, typename T>
 [[gnu::noinline]] void add_frequency_products(T* sums, const T* patches, const T* gradients,
                                               const BlockLayout& layout, std::int64_t channels,
