@@ -84,7 +84,7 @@ struct Contender {
   ModeResult result;
   std::shared_ptr<Module> net;
   std::unique_ptr<Optimizer> optimizer;
-  std::unique_ptr<TrainingStep> step;  ///< of the two
+  std::unique_ptr<TrainingStep> step;  ///< trains `net` with `optimizer`
 };
 
 Contender make_contender(ModeResult result, std::shared_ptr<Module> net,

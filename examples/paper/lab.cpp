@@ -42,7 +42,7 @@ Lab::Pretraining Lab::pretraining_of(const std::string& other_net) const {
   constexpr std::int64_t kQuickEpochs = 4;
   const std::int64_t epochs = quick() ? kQuickEpochs : options_.pretrain_epochs;
   if (other_net.empty() || other_net == options_.run.net) return {options_.run.net, epochs};
-  // A larger one: a quarter takes as long.
+  // An epoch of the larger network takes about four times as long.
   return {other_net, full() ? epochs : std::max<std::int64_t>(1, epochs / 4)};
 }
 

@@ -32,7 +32,7 @@ class Lab {
 
   const PaperOptions& options() const { return options_; }
   bool quick() const { return options_.quick; }
-  /// A GPU has the time for what two cores are spared: the larger network wherever the other is.
+  /// On a GPU the larger network gets all settings and all epochs; two cores would take too long.
   bool full() const { return !quick() && options_.run.device.device != Device::cpu; }
   /// Options of a run with this seed, for what the trainers take. Its batches have batch() images.
   RunOptions run_options(std::uint64_t seed) const;

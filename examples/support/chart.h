@@ -47,7 +47,8 @@ struct BarSeries {
   int color = 0;
 };
 
-/// Groups of bars side by side. Bars start at zero, so that their lengths can be compared.
+/// Groups of bars side by side. Names too long for one line are broken after their first comma.
+/// Bars start at zero, so that their lengths can be compared.
 struct BarChart {
   std::string y_title = {};
   std::vector<std::string> groups = {};

@@ -66,13 +66,17 @@ StepResult TrainingStep::run(const Batch& batch) {
     recorded_.images.copy_(batch.images);
     recorded_.targets.copy_(batch.targets);
     graph_->run();
+    return loss_.item();  // a GPU is waited for when all is under way
   });
 }
 
 StepResult TrainingStep::run(const LossFunction& loss_of) {
   return timed([&] {
     const Tensor loss = forward(loss_of);
-    if (std::isfinite(loss.item())) update(loss);
+    const double value = loss.item();
+    if (std::isfinite(value)) update(loss);
+    synchronize(loss.device());
+    return value;
   });
 }
 
@@ -83,10 +87,9 @@ void TrainingStep::record(const Batch& batch) {
                  [this] { update(forward(cross_entropy(recorded_, options_.label_smoothing))); });
 }
 
-StepResult TrainingStep::timed(const std::function<void()>& step) {
+StepResult TrainingStep::timed(const std::function<double()>& step) {
   const auto start = std::chrono::steady_clock::now();
-  step();
-  const double loss = loss_.item();  // a GPU is waited for when all is under way
+  const double loss = step();
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   return {.loss = loss, .milliseconds = spent.count()};
 }

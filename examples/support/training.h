@@ -49,9 +49,9 @@ struct TrainingStepOptions {
 /// One update after the other: forward, loss, backward, optimizer.
 ///
 /// A loss that is not finite is reported, and updates nothing: parameters, the optimizer's state
-/// and the averages stay what they were. (Running statistics are forward's, and have changed.) Only
-/// a recorded step makes its update before anybody can look at the loss; what it leaves then is no
-/// number any more.
+/// and the averages stay what they were. (Running statistics are forward's, and have changed.) To
+/// know that, a GPU is waited for before backward. Only a recorded step makes its update before
+/// anybody can look at the loss; it leaves NaNs then.
 class TrainingStep {
  public:
   /// All that is named here has to live as long as this, where it is.
@@ -65,8 +65,8 @@ class TrainingStep {
   StepResult run(const LossFunction& loss);
 
  private:
-  /// `step` leaves its loss behind.
-  StepResult timed(const std::function<void()>& step);
+  /// `step` returns its loss when all of it is done.
+  StepResult timed(const std::function<double()>& step);
   void record(const Batch& batch);
   Tensor forward(const LossFunction& loss_of);
   void update(const Tensor& loss);

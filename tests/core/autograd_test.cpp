@@ -301,7 +301,7 @@ TEST_CASE("a saved tensor that changed is an error", "[autograd][error]") {
   const Tensor y = sum(x * constant);
   SECTION("changed by fill_") { constant.fill_(5); }
   SECTION("changed by copy_") { constant.copy_(doubles({3, 4})); }
-  SECTION("changed through a pointer") { constant.mutable_data<double>(); }
+  SECTION("a pointer to change it through is asked for") { constant.mutable_data<double>(); }
   SECTION("changed through a view") { constant.view({2, 1}).fill_(0); }
   CHECK(error_message([&] { y.backward(); }) ==
         "backward: a tensor [2] that 'multiply' saved has been changed in place since the forward "

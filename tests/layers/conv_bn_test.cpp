@@ -185,7 +185,7 @@ TEST_CASE("a channel with gamma = 0 comes back only if its folded filter is unch
         }());
 
   layer->deploy();
-  { test::set_element(layer->weight(), 3, 0.25); }
+  test::set_element(layer->weight(), 3, 0.25);
   layer->undeploy();
   const double sigma = std::sqrt(layer->running_var().to_vector<double>()[0] + 1e-5);
   CHECK(std::abs(layer->gamma().to_vector<double>()[0] - sigma) <= 1e-15);
