@@ -38,6 +38,7 @@ struct Conv2dShape {
   /// Multiply-adds count as two; taps that fall on padding are counted too, as is customary.
   constexpr std::int64_t flops() const { return 2 * output_count() * r * s * channels_per_group(); }
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): version 14 takes the 0 of a comparison for a pointer
   auto operator<=>(const Conv2dShape&) const = default;
 };
 

@@ -132,6 +132,7 @@ struct DepthwisePlan {
 struct PlanOptions {
   std::int64_t element_size = 0, max_pixel_bytes = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): version 14 takes the 0 of a comparison for a pointer
   auto operator<=>(const PlanOptions&) const = default;
 };
 

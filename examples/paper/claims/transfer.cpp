@@ -12,8 +12,8 @@ namespace {
 
 struct Setting {
   std::string net;
-  double share;
-  std::int64_t batch, epochs;
+  double share = 0;
+  std::int64_t batch = 0, epochs = 0;
 };
 
 std::vector<Row> measure(Lab& lab, const Setting& setting, double lr, std::uint64_t seed) {
