@@ -285,17 +285,14 @@ DepthwisePlan plan_depthwise_forward(const Conv2dShape& s) {
           .columns = {forward_axis(s.w, s.q, s.s, s.stride_w, s.pad_w, s.dilation_w)}};
 }
 
+/// The other way round: from what was the output to what was the source.
 DepthwisePlan plan_depthwise_backward_input(const Conv2dShape& s) {
-  return {.images = s.n,
-          .channels = s.c,
-          .height = s.p,
-          .width = s.q,
-          .out_height = s.h,
-          .out_width = s.w,
-          .filter_height = s.r,
-          .filter_width = s.s,
-          .rows = backward_input_axes(s.p, s.h, s.r, s.stride_h, s.pad_h, s.dilation_h),
-          .columns = backward_input_axes(s.q, s.w, s.s, s.stride_w, s.pad_w, s.dilation_w)};
+  DepthwisePlan plan = plan_depthwise_forward(s);
+  std::swap(plan.height, plan.out_height);
+  std::swap(plan.width, plan.out_width);
+  plan.rows = backward_input_axes(s.p, s.h, s.r, s.stride_h, s.pad_h, s.dilation_h);
+  plan.columns = backward_input_axes(s.q, s.w, s.s, s.stride_w, s.pad_w, s.dilation_w);
+  return plan;
 }
 
 template <auto make, typename... Key>

@@ -66,6 +66,14 @@ std::vector<double> losses(const nlohmann::json& summary) {
   return values;
 }
 
+/// Always the same weights.
+std::shared_ptr<ResNet> small_net() {
+  Generator generator{1, 0};
+  return std::make_shared<ResNet>(
+      ResNetOptions{.depths = {1, 1}, .width = 4, .stem = ResNetStem::cifar, .classes = 10},
+      generator);
+}
+
 }  // namespace
 
 TEST_CASE("train_resnet trains on the device as on the CPU") {
@@ -244,10 +252,7 @@ TEST_CASE("runs of many steps and epochs have the same bits, recorded or not, re
       options.run.cuda_graph = cuda_graph;
       options.run.resident = resident;
       fs::create_directories(options.run.out);
-      Generator generator{1, 0};
-      const ResNetOptions small{
-          .depths = {1, 1}, .width = 4, .stem = ResNetStem::cifar, .classes = 10};
-      examples::Trainer trainer(std::make_shared<ResNet>(small, generator), task, options);
+      examples::Trainer trainer(small_net(), task, options);
       std::vector<double> figures;
       trainer.run([&](std::size_t, const examples::EpochResult& epoch) {
         figures.insert(figures.end(), {epoch.train_loss, epoch.test_accuracy, epoch.last_lr});
@@ -275,24 +280,18 @@ TEST_CASE("a run that diverges, recorded or not, leaves the checkpoint before, a
   options.epochs = 2;
   options.lr = 0.02;
   const examples::Task task = examples::open_task(options.run);
-  const auto make_net = [] {
-    Generator generator{1, 0};
-    return std::make_shared<ResNet>(
-        ResNetOptions{.depths = {1, 1}, .width = 4, .stem = ResNetStem::cifar, .classes = 10},
-        generator);
-  };
   for (const bool recorded : {false, true}) {
     if (recorded && test_device() == Device::cpu) continue;
     INFO((recorded ? "recorded" : "called"));
     options.run.cuda_graph = recorded;
     options.run.out = directory / "whole";
     fs::create_directories(options.run.out);
-    examples::Trainer(make_net(), task, options).run([](std::size_t, const auto&) {});
+    examples::Trainer(small_net(), task, options).run([](std::size_t, const auto&) {});
 
     options.run.out = directory / (recorded ? "recorded" : "called");
     fs::create_directories(options.run.out);
     const fs::path checkpoint = options.run.out / "checkpoint.safetensors";
-    const auto net = make_net();
+    const auto net = small_net();
     std::string saved;
     std::vector<float> weights;
     const Tensor scales = net->parameters()[1];
@@ -312,7 +311,7 @@ TEST_CASE("a run that diverges, recorded or not, leaves the checkpoint before, a
     // Nobody could look before a recorded step made its update.
     CHECK((scales.to_vector<float>() == weights) == !recorded);
 
-    examples::Trainer again(make_net(), task, options);
+    examples::Trainer again(small_net(), task, options);
     again.resume(checkpoint);
     again.run([](std::size_t, const auto&) {});
     const bool same_end = content(options.run.out / "weights.safetensors") ==
